@@ -52,7 +52,7 @@ export function oneOf<const T extends string>(
   };
 }
 
-/** A function, or nothing. `fallback` is called where none is given. */
+/** A function; `fallback` stands in where none is given. */
 export function callback<T>(fallback: T): OptionRule<T> {
   return {
     fallback,
@@ -61,7 +61,7 @@ export function callback<T>(fallback: T): OptionRule<T> {
 }
 
 /** Any value that `accepts`; `what` completes the sentence "must be …". */
-export function value<T>(
+export function custom<T>(
   fallback: T,
   what: string,
   accepts: (value: unknown) => boolean,
