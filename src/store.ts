@@ -39,6 +39,9 @@ export interface CachedResponse {
   readonly tombstone?: TombstoneReason;
 }
 
+/** A response as a front door recorded it; the protocol adds when, for which request and for how long. */
+export type RecordedResponse = Omit<CachedResponse, "timestamp" | "expiresAt" | "fingerprint">;
+
 /**
  * The right to execute one key, as data. Whoever holds the token may extend, set and unlock;
  * a lease whose time is over gives no right that a successor could notice.

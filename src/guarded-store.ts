@@ -1,0 +1,91 @@
+/** A store as the protocol calls it: every call traced, limited in time, and failing with the kit's own errors. */
+import { type IdempotencyError, StoreUnavailableError } from "./errors.js";
+import { emit, traceStore } from "./events.js";
+import type { CachedResponse, Lease, LockResult, SetResult, Store } from "./store.js";
+
+/** When a client should ask again after a store failure: soon, and not all at the same moment as the outage ends. */
+const RETRY_AFTER_OUTAGE_MS = 2_000;
+
+/** The verbs of the protocol. `get` and `delete` are for operators and are not guarded. */
+export type GuardedStore = Pick<Store, "lock" | "extend" | "set" | "unlock">;
+
+export function guardStore(store: Store, timeoutMs: number): GuardedStore {
+  return {
+    async lock(key: string, fingerprint: string, leaseMs: number): Promise<LockResult> {
+      const call = () =>
+        limit("lock", timeoutMs, store.lock(key, fingerprint, leaseMs), (late) => {
+          // Nobody waits for this claim any more: left alone, it would block the key for a whole lease.
+          if (late.state === "acquired") release(store, late.lease);
+        });
+      return await traceStore("lock", key, call, (result) => ({ outcome: result.state }));
+    },
+
+    async extend(lease: Lease, leaseMs: number): Promise<boolean> {
+      const call = () => limit("extend", timeoutMs, store.extend(lease, leaseMs));
+      return await traceStore("extend", lease.key, call, (held) => ({
+        outcome: held ? "extended" : "lost",
+      }));
+    },
+
+    async set(lease: Lease, response: CachedResponse, ttlMs: number): Promise<SetResult> {
+      const call = () => limit("set", timeoutMs, store.set(lease, response, ttlMs));
+      return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
+    },
+
+    async unlock(lease: Lease): Promise<void> {
+      const call = () => limit("unlock", timeoutMs, store.unlock(lease));
+      await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
+    },
+  };
+}
+
+function release(store: Store, lease: Lease): void {
+  store.unlock(lease).catch((error: unknown) => {
+    emit({ type: "release-failed", key: lease.key, error });
+  });
+}
+
+/** Waits for a store call no longer than `timeoutMs`; `onLate` gets what arrives after that. */
+async function limit<T>(
+  operation: string,
+  timeoutMs: number,
+  call: Promise<T>,
+  onLate?: (result: T) => void,
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  let expired = false;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      expired = true;
+      reject(unavailable(operation, `did not answer within ${timeoutMs} ms`));
+    }, timeoutMs);
+  });
+  const settled = call.then(
+    (result) => {
+      if (expired) onLate?.(result);
+      return result;
+    },
+    (error: unknown) => {
+      throw isStoreFailure(error)
+        ? error
+        : unavailable(operation, "failed, see the cause for why", error);
+    },
+  );
+  try {
+    return await Promise.race([settled, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function unavailable(operation: string, what: string, cause?: unknown): StoreUnavailableError {
+  return new StoreUnavailableError(
+    `The store's ${operation} ${what}. Whether it took effect is unknown.`,
+    { cause, retryAfterMs: RETRY_AFTER_OUTAGE_MS },
+  );
+}
+
+function isStoreFailure(error: unknown): boolean {
+  const code = (error as Partial<IdempotencyError> | undefined)?.code;
+  return code === "LOCK_FAILED" || code === "STORE_UNAVAILABLE";
+}

@@ -1,0 +1,50 @@
+/** Which header fields of a response are kept for its replay. */
+import type { HeaderFields } from "./store.js";
+
+/** Of one connection only (RFC 9110 section 7.6.1), or made anew for every message (Date, Age, framing). */
+const NEVER_KEPT = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+  "content-length",
+  "date",
+  "age",
+  // The kit's own mark: it says something of one answer, not of the response.
+  "idempotency-replayed",
+]);
+
+/** Credentials and challenges: kept only where the option `storeHeaders` names them. */
+const WITHHELD = new Set(["set-cookie", "www-authenticate"]);
+
+/**
+ * Header fields fit to be stored and replayed.
+ *
+ * @param alsoKeep Lower-case names of fields that are withheld by default.
+ */
+export function storableHeaders(
+  headers: HeaderFields,
+  alsoKeep: ReadonlySet<string>,
+): HeaderFields {
+  const named = connectionOptions(headers);
+  return headers.filter(([name]) => {
+    const lower = name.toLowerCase();
+    if (NEVER_KEPT.has(lower) || named.has(lower)) return false;
+    return !WITHHELD.has(lower) || alsoKeep.has(lower);
+  });
+}
+
+/** Fields that `Connection` names are of this connection only too. */
+function connectionOptions(headers: HeaderFields): ReadonlySet<string> {
+  const named = new Set<string>();
+  for (const [name, value] of headers) {
+    if (name.toLowerCase() !== "connection") continue;
+    for (const option of value.split(",")) named.add(option.trim().toLowerCase());
+  }
+  return named;
+}

@@ -1,0 +1,110 @@
+/** Keeps a lease alive while its holder works, and knows when it is lost. */
+import { IdempotencyError } from "./errors.js";
+import { emit, type LeaseLostReason } from "./events.js";
+import type { Lease } from "./store.js";
+
+/** Renewals per lease: two may fail in a row before the lease is over. */
+const BEATS_PER_LEASE = 3;
+/** A failed renewal is tried again this many times as fast. */
+const RETRIES_PER_BEAT = 4;
+
+export interface HeartbeatOptions {
+  readonly lease: Lease;
+  readonly leaseMs: number;
+  /** Renewals end this long after the start: a handler that never ends must not hold its key for ever. */
+  readonly maxHandlingMs: number;
+  readonly extend: (lease: Lease, leaseMs: number) => Promise<boolean>;
+}
+
+/**
+ * A renewal that answers `false` loses the lease at once. One that fails is tried again until the last proven
+ * lease is over. A lost lease stays lost.
+ */
+export class Heartbeat {
+  readonly #options: HeartbeatOptions;
+  readonly #endsAt: number;
+  #validUntil: number;
+  #timer: NodeJS.Timeout | undefined;
+  #renewal: Promise<void> | undefined;
+  #stopped = false;
+  #lost: LeaseLostReason | undefined;
+  #controller: AbortController | undefined;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+    this.#validUntil = options.lease.validUntil;
+    this.#endsAt = performance.now() + options.maxHandlingMs;
+    this.#beatIn(options.leaseMs / BEATS_PER_LEASE);
+  }
+
+  /** Whether the lease is known to be lost, and said so. */
+  get lost(): boolean {
+    return this.#lost !== undefined;
+  }
+
+  /** Whether the lease is proven to hold right now, timers late or not. */
+  get held(): boolean {
+    return this.#lost === undefined && performance.now() < this.#validUntil;
+  }
+
+  /** Aborts when the lease is lost, with an `IdempotencyError` of code `LEASE_LOST` as its reason. */
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#lost !== undefined) this.#controller.abort(leaseLostError(this.#lost));
+    return this.#controller.signal;
+  }
+
+  /** Ends the renewals; resolves when none is on its way, so that nothing crosses the caller's next store call. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#renewal;
+  }
+
+  #beatIn(delayMs: number): void {
+    const leftMs = this.#validUntil - performance.now();
+    // A held-up process only has to find its lease over; it does not keep the process alive.
+    this.#timer = setTimeout(() => this.#beat(), Math.max(0, Math.min(delayMs, leftMs))).unref();
+  }
+
+  #beat(): void {
+    const now = performance.now();
+    if (now >= this.#validUntil)
+      return this.#lose(now >= this.#endsAt ? "max-handling" : "expired");
+    if (now >= this.#endsAt) return this.#beatIn(this.#validUntil - now);
+    this.#renewal = this.#renew(now);
+  }
+
+  async #renew(startedAt: number): Promise<void> {
+    const { lease, leaseMs, extend } = this.#options;
+    let nextMs = leaseMs / BEATS_PER_LEASE;
+    try {
+      if (await extend(lease, leaseMs)) this.#validUntil = startedAt + leaseMs;
+      else return this.#lose("taken");
+    } catch (error) {
+      emit({ type: "renewal-failed", key: lease.key, error });
+      nextMs /= RETRIES_PER_BEAT;
+    }
+    if (!this.#stopped) this.#beatIn(nextMs);
+  }
+
+  #lose(reason: LeaseLostReason): void {
+    // After stop() the caller's own store call decides, and an `extend` that crossed it proves nothing.
+    if (this.#stopped || this.#lost !== undefined) return;
+    this.#lost = reason;
+    emit({ type: "lease-lost", key: this.#options.lease.key, reason });
+    this.#controller?.abort(leaseLostError(reason));
+  }
+}
+
+function leaseLostError(reason: LeaseLostReason): IdempotencyError {
+  const why: Record<LeaseLostReason, string> = {
+    taken: "the store says that it is no longer held",
+    expired: "no renewal got through in time",
+    "max-handling": "the handler ran longer than maxHandlingMs",
+  };
+  return new IdempotencyError(
+    "LEASE_LOST",
+    `The lease on this idempotency key is lost: ${why[reason]}. Another request may execute now.`,
+  );
+}

@@ -1,0 +1,308 @@
+/**
+ * The protocol: claim the key, execute or replay, store before answering. It knows neither HTTP servers nor
+ * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
+ */
+import { IdempotencyError, RequestInProgressError, StoreUnavailableError } from "./errors.js";
+import { emit, traceRequest, type RequestTrace } from "./events.js";
+import { guardStore, type GuardedStore } from "./guarded-store.js";
+import { storableHeaders } from "./headers.js";
+import { Heartbeat } from "./heartbeat.js";
+import { PendingResponses } from "./pending.js";
+import type { ProtocolOptions } from "./protocol-options.js";
+import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
+import { Waiters } from "./waiters.js";
+
+/** A holder may finish any moment, whatever is left of its lease: the finest step that `Retry-After` can say. */
+const RETRY_SOON_MS = 1_000;
+
+/** One keyed request, its key and fingerprint already hashed. */
+export interface Attempt {
+  readonly key: string;
+  readonly fingerprint: string;
+  /** Aborts when nobody waits for the answer any more: ends waiting, never an execution. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a handler may know of its right to execute. */
+export interface Execution {
+  /** The lease's token, unique to this execution: pass it downstream where a callee can compare it. */
+  readonly token: string;
+  /** Whether the lease is proven to hold at this moment. */
+  readonly held: boolean;
+  /** Aborts when the lease is lost: another request may execute from then on. */
+  readonly signal: AbortSignal;
+}
+
+export type Outcome =
+  /** Send what was recorded. `stored`: it (or its tombstone) is committed. */
+  | { readonly kind: "executed"; readonly stored: boolean }
+  /** Send this instead of anything recorded. */
+  | { readonly kind: "replayed"; readonly response: CachedResponse }
+  /** Send a problem document. */
+  | { readonly kind: "refused"; readonly error: IdempotencyError }
+  /** The handler threw; the key is free again. */
+  | { readonly kind: "failed"; readonly error: unknown }
+  /** The store failed and `onStoreFailure` is 'execute': call the handler without any protection. */
+  | { readonly kind: "unprotected" };
+
+export class Protocol {
+  readonly #store: GuardedStore;
+  readonly #options: ProtocolOptions;
+  readonly #pending: PendingResponses;
+  readonly #waiters: Waiters;
+  readonly #keptHeaders: ReadonlySet<string>;
+  #running = 0;
+  #whenIdle: (() => void)[] = [];
+  #draining = false;
+
+  constructor(store: Store, options: ProtocolOptions) {
+    this.#options = options;
+    this.#store = guardStore(store, options.storeTimeoutMs);
+    this.#pending = new PendingResponses({ ...options, store: this.#store });
+    this.#waiters = new Waiters(options);
+    this.#keptHeaders = new Set(options.storeHeaders.map((name) => name.toLowerCase()));
+  }
+
+  /** Answers one request. `execute` runs the handler at most once and resolves to what it recorded. Never rejects. */
+  async run(
+    attempt: Attempt,
+    execute: (execution: Execution) => Promise<RecordedResponse>,
+  ): Promise<Outcome> {
+    if (this.#draining) return refused(draining());
+    this.#running += 1;
+    try {
+      return await traceRequest(attempt.key, () => this.#answer(attempt, execute), traceOf);
+    } finally {
+      this.#running -= 1;
+      if (this.#running === 0) for (const resolve of this.#whenIdle.splice(0)) resolve();
+    }
+  }
+
+  /** Takes no new keys (503) and resolves when every running request is answered and every response settled. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    if (this.#running > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
+    await this.#pending.settled();
+  }
+
+  async #answer(
+    attempt: Attempt,
+    execute: (execution: Execution) => Promise<RecordedResponse>,
+  ): Promise<Outcome> {
+    let claim: LockResult;
+    try {
+      claim = await this.#claim(attempt);
+    } catch (error) {
+      return this.#unclaimed(attempt.key, asStoreError(error));
+    }
+    switch (claim.state) {
+      case "completed":
+        return answerFrom(claim.response, attempt.fingerprint);
+      case "in-progress":
+        return refused(
+          claim.fingerprint === undefined || claim.fingerprint === attempt.fingerprint
+            ? inProgress(claim.retryAfterMs)
+            : keyReused(),
+        );
+      case "acquired":
+        if (claim.takeover === true) emit({ type: "takeover", key: attempt.key });
+        return await this.#execute(claim.lease, execute);
+      default:
+        throw new Error(
+          `Bug! The store answered lock with ${JSON.stringify(claim satisfies never)}`,
+        );
+    }
+  }
+
+  /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. */
+  async #claim({ key, fingerprint, signal }: Attempt): Promise<LockResult> {
+    const { leaseMs, onConflict } = this.#options;
+    const lock = () => this.#store.lock(key, fingerprint, leaseMs);
+    if (onConflict === "reject") return await lock();
+    return await this.#waiters.until(
+      lock,
+      (result) =>
+        result.state !== "in-progress" || (result.fingerprint ?? fingerprint) !== fingerprint,
+      signal,
+    );
+  }
+
+  #unclaimed(key: string, error: IdempotencyError): Outcome {
+    if (this.#options.onStoreFailure === "refuse") return refused(error);
+    emit({ type: "unprotected", key, error });
+    return { kind: "unprotected" };
+  }
+
+  async #execute(
+    lease: Lease,
+    execute: (execution: Execution) => Promise<RecordedResponse>,
+  ): Promise<Outcome> {
+    const { leaseMs, maxHandlingMs } = this.#options;
+    const startedAt = performance.now();
+    if (startedAt >= lease.validUntil) {
+      // The claim took longer than the lease it got: executing now could run beside a successor.
+      await this.#release(lease);
+      return refused(leaseLost());
+    }
+    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
+    let recorded: RecordedResponse;
+    try {
+      recorded = await execute(executionUnder(lease, heartbeat));
+    } catch (error) {
+      await heartbeat.stop();
+      await this.#release(lease, "handler-failed");
+      return { kind: "failed", error };
+    }
+    await heartbeat.stop();
+    if (!this.#isToStore(lease.key, recorded)) {
+      await this.#release(lease, "not-to-store");
+      return { kind: "executed", stored: false };
+    }
+    return await this.#complete(lease, recorded, startedAt + maxHandlingMs, heartbeat);
+  }
+
+  /** Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5). */
+  async #complete(
+    lease: Lease,
+    recorded: RecordedResponse,
+    until: number,
+    heartbeat: Heartbeat,
+  ): Promise<Outcome> {
+    const response = this.#toStore(lease, recorded);
+    try {
+      const result = await this.#store.set(lease, response, this.#options.ttlMs);
+      if (result.state === "stored") {
+        const reason = response.tombstone;
+        if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
+        return { kind: "executed", stored: true };
+      }
+      if (!heartbeat.lost) emit({ type: "lease-lost", key: lease.key, reason: "taken" });
+      if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
+      return refused(leaseLost());
+    } catch (error) {
+      this.#pending.hold({ lease, response, until, error });
+      return refused(asStoreError(error));
+    }
+  }
+
+  #toStore(lease: Lease, recorded: RecordedResponse): CachedResponse {
+    const timestamp = Date.now();
+    return {
+      ...recorded,
+      headers: storableHeaders(recorded.headers, this.#keptHeaders),
+      timestamp,
+      expiresAt: timestamp + this.#options.ttlMs,
+      fingerprint: lease.fingerprint,
+    };
+  }
+
+  #isToStore(key: string, recorded: RecordedResponse): boolean {
+    try {
+      return this.#options.shouldStore(recorded);
+    } catch (error) {
+      // A broken hook must not make a payment run twice: what ran is stored.
+      emit({ type: "hook-failed", key, hook: "shouldStore", error });
+      return true;
+    }
+  }
+
+  async #release(lease: Lease, reason?: "handler-failed" | "not-to-store"): Promise<void> {
+    if (reason !== undefined) emit({ type: "released", key: lease.key, reason });
+    try {
+      await this.#store.unlock(lease);
+    } catch (error) {
+      // Not the client's concern: the key is free when the lease is over.
+      emit({ type: "release-failed", key: lease.key, error });
+    }
+  }
+}
+
+/** Answers from a record: what was stored, to the request that it was stored for. */
+function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
+  if (response.fingerprint !== fingerprint) return refused(keyReused());
+  if (response.tombstone !== undefined) return refused(notKept(response));
+  return { kind: "replayed", response };
+}
+
+function executionUnder(lease: Lease, heartbeat: Heartbeat): Execution {
+  return {
+    token: lease.token,
+    get held() {
+      return heartbeat.held;
+    },
+    get signal() {
+      return heartbeat.signal;
+    },
+  };
+}
+
+function refused(error: IdempotencyError): Outcome {
+  return { kind: "refused", error };
+}
+
+function inProgress(leaseLeftMs: number): IdempotencyError {
+  return new RequestInProgressError(undefined, {
+    retryAfterMs: Math.min(leaseLeftMs, RETRY_SOON_MS),
+  });
+}
+
+function keyReused(): IdempotencyError {
+  return new IdempotencyError(
+    "KEY_REUSED",
+    "This key was first used with another request (method, URL or body). Use a new key for a new request.",
+  );
+}
+
+function notKept({ tombstone = "not-storable", statusCode }: CachedResponse): IdempotencyError {
+  const why = {
+    "too-large": "it was too large",
+    streamed: "it was streamed",
+    "not-storable": "it could not be stored",
+  }[tombstone];
+  return new IdempotencyError(
+    "RESPONSE_NOT_KEPT",
+    `The request with this key was processed with status ${statusCode}, but its response was not kept: ${why}. ` +
+      "It is not run again; do not retry it.",
+  );
+}
+
+function leaseLost(): IdempotencyError {
+  return new IdempotencyError(
+    "LEASE_LOST",
+    "The server lost its hold on this key while it handled the request, and another attempt may be running. " +
+      "Retry with the same key to learn the result.",
+    { retryAfterMs: RETRY_SOON_MS },
+  );
+}
+
+function draining(): IdempotencyError {
+  return new IdempotencyError(
+    "DRAINING",
+    "This server is shutting down. Retry with the same key.",
+    {
+      retryAfterMs: RETRY_SOON_MS,
+    },
+  );
+}
+
+/** Store failures keep their code even where a second copy of this package threw them. */
+function asStoreError(error: unknown): IdempotencyError {
+  if (error instanceof IdempotencyError) return error;
+  const { message, retryAfterMs = RETRY_SOON_MS } = error as Partial<IdempotencyError>;
+  return new StoreUnavailableError(message ?? String(error), { cause: error, retryAfterMs });
+}
+
+function traceOf(outcome: Outcome): Pick<RequestTrace, "outcome" | "code"> {
+  switch (outcome.kind) {
+    case "executed":
+      return { outcome: outcome.stored ? "executed" : "released" };
+    case "refused":
+      return { outcome: "refused", code: outcome.error.code };
+    case "replayed":
+    case "failed":
+    case "unprotected":
+      return { outcome: outcome.kind };
+    default:
+      throw new Error(`Bug! Unknown outcome ${JSON.stringify(outcome satisfies never)}`);
+  }
+}

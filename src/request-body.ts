@@ -1,0 +1,126 @@
+/** Reads a request's body up to a limit without taking it away from whoever reads the request next. */
+import type { IncomingMessage } from "node:http";
+
+export type RequestBody =
+  | {
+      readonly state: "read";
+      readonly body: Uint8Array;
+      /** Media type of the bytes where it is not the request's own: a parsed body is JSON again. */
+      readonly contentType?: string;
+    }
+  | { readonly state: "too-large" }
+  /** The client stopped half-way: nobody is left to answer. */
+  | { readonly state: "aborted" }
+  /** Somebody read it before and left nothing behind. */
+  | { readonly state: "consumed" };
+
+/** What body parsers and platforms leave on a request. */
+interface ParsedRequest extends IncomingMessage {
+  readonly body?: unknown;
+  readonly rawBody?: unknown;
+}
+
+const EMPTY: RequestBody = { state: "read", body: new Uint8Array(0) };
+
+/** Bodies read already: a second middleware on the same request finds the bytes here. */
+const bodies = new WeakMap<IncomingMessage, RequestBody>();
+
+export async function readRequestBody(
+  req: IncomingMessage,
+  maxBytes: number,
+): Promise<RequestBody> {
+  // RFC 9112 section 6.3: without either field a request has no body, and its stream is not touched.
+  const declared = req.headers["content-length"];
+  if (req.headers["transfer-encoding"] === undefined && Number(declared ?? 0) === 0) return EMPTY;
+  const known = bodies.get(req) ?? parsedBody(req);
+  if (known !== undefined) return known;
+  if (req.destroyed && !req.complete) return { state: "aborted" };
+  if (Number(declared) > maxBytes) return { state: "too-large" };
+  const result = await collect(req, maxBytes);
+  if (result.state === "read") bodies.set(req, result);
+  return result;
+}
+
+/** The body as an earlier reader left it, if there was one. */
+function parsedBody(req: ParsedRequest): RequestBody | undefined {
+  const contentType = "application/json";
+  if (req.rawBody instanceof Uint8Array) return { state: "read", body: req.rawBody };
+  const consumed = req.readableEnded || req.readableDidRead || req.readableFlowing === true;
+  if (!consumed) return undefined;
+  if (req.body === undefined) return { state: "consumed" };
+  if (req.body instanceof Uint8Array) return { state: "read", body: req.body };
+  if (typeof req.body === "string") return { state: "read", body: Buffer.from(req.body) };
+  return { state: "read", body: Buffer.from(JSON.stringify(req.body) ?? ""), contentType };
+}
+
+/**
+ * Watches the body pass by on its way into the stream's own buffer, and lets it stay there: whoever reads the request
+ * later finds an untouched stream, with all its events. `push` is where the HTTP parser hands over chunks; answering
+ * it with `true` keeps the socket flowing beyond the stream's high-water mark, up to our own limit.
+ */
+function collect(req: IncomingMessage, maxBytes: number): Promise<RequestBody> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  if (req.readableLength > 0) {
+    // What arrived before us can only be seen by reading; put back at once, before the stream could end.
+    const early = req.read() as Buffer;
+    req.unshift(early);
+    chunks.push(early);
+    size = early.byteLength;
+  }
+  if (size > maxBytes) return Promise.resolve({ state: "too-large" });
+  if (req.complete) return Promise.resolve({ state: "read", body: joined(chunks) });
+
+  return new Promise((resolve) => {
+    const finish = (result: RequestBody) => {
+      Reflect.deleteProperty(req, "push");
+      req.off("close", onClose);
+      resolve(result);
+    };
+    const onClose = () => finish({ state: "aborted" });
+    req.once("close", onClose);
+    req.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
+      const more = Object.getPrototypeOf(req).push.call(req, chunk, encoding) as boolean;
+      if (chunk === null) {
+        finish({ state: "read", body: joined(chunks) });
+        return more;
+      }
+      chunks.push(chunk);
+      size += chunk.byteLength;
+      if (size <= maxBytes) return true;
+      finish({ state: "too-large" });
+      return more;
+    };
+  });
+}
+
+function joined(chunks: readonly Buffer[]): Buffer {
+  const [only] = chunks;
+  return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks);
+}
+
+/**
+ * Keeps a request readable when its client hangs up: Node would destroy the stream, and the buffered body with it,
+ * and a handler that has not read it yet would fail on a request that arrived whole.
+ *
+ * @returns Ends the shield; the request is destroyed then if it would have been before.
+ */
+export function shieldRequest(req: IncomingMessage): () => void {
+  const { socket } = req;
+  const destroy = req.destroy.bind(req);
+  let held: NodeJS.ErrnoException | undefined;
+  const hold = (error?: NodeJS.ErrnoException) => {
+    held = error;
+    // Body parsers take a request for finished when its socket is no longer readable.
+    req.socket = Object.create(socket, { readable: { value: true } });
+    return req;
+  };
+  // ECONNRESET is what Node's server gives to every request of a connection that closed.
+  req.destroy = (error?: NodeJS.ErrnoException) =>
+    error?.code === "ECONNRESET" ? hold(error) : destroy(error);
+  return () => {
+    Reflect.deleteProperty(req, "destroy");
+    req.socket = socket;
+    if (held !== undefined) destroy(held);
+  };
+}
