@@ -9,6 +9,9 @@ import type { CachedResponse, Lease } from "./store.js";
 /** Offers per lease: often enough that one success in a lease's time keeps the key from a successor. */
 const OFFERS_PER_LEASE = 6;
 
+/** What a held response takes besides its body, so that empty ones are bounded too. */
+const ENTRY_BYTES = 1_024;
+
 export interface PendingResponse {
   readonly lease: Lease;
   readonly response: CachedResponse;
@@ -36,7 +39,7 @@ export class PendingResponses {
   /** Takes a response over, or gives it up at once where the bound is reached. Never throws. */
   hold(pending: PendingResponse): void {
     const { key } = pending.lease;
-    const size = pending.response.body.byteLength;
+    const size = pending.response.body.byteLength + ENTRY_BYTES;
     if (this.#bytes + size > this.#options.maxPendingBytes) {
       emit({ type: "response-given-up", key, error: pending.error });
       return;

@@ -1,0 +1,63 @@
+/** A clean shutdown: nothing new starts, nothing that ran is lost. */
+import { expect, test } from "vitest";
+import { idempotency, type Store } from "../../src/index.js";
+import { memoryStore } from "../../stores/memory.js";
+import { fakeClock } from "../support/clock.js";
+import { deferred } from "../support/deferred.js";
+import { serve } from "../support/http.js";
+
+test("drain takes no new keys and resolves when the running request is answered", async () => {
+  const started = deferred();
+  const gate = deferred();
+  const safe = idempotency(memoryStore(), { onError: () => {} });
+  await using server = await serve(
+    safe.wrap(async (_, res) => {
+      started.resolve();
+      await gate.promise;
+      res.end("done");
+    }),
+  );
+  const first = server.send({ key: "k" });
+  await started.promise;
+
+  let drained = false;
+  const drain = safe.drain().then(() => (drained = true));
+  const refused = await server.send({ key: "other" });
+  expect(refused.status).toBe(503);
+  expect(refused.headers["retry-after"]).toBe("1");
+  expect(JSON.parse(refused.text)).toMatchObject({ code: "DRAINING" });
+  expect(drained).toBe(false);
+  gate.resolve();
+
+  expect(await first).toMatchObject({ status: 200, text: "done" });
+  await drain;
+});
+
+test("drain resolves at once where nothing runs", async () => {
+  await idempotency(memoryStore()).drain();
+});
+
+test("drain waits for responses that the store has not taken yet", async () => {
+  using clock = fakeClock();
+  const store = memoryStore();
+  let down = true;
+  const set: Store["set"] = async (...args) => {
+    if (down) throw new Error("down");
+    return await store.set(...args);
+  };
+  const safe = idempotency({ ...store, set }, { onError: () => {} });
+  await using server = await serve(safe.wrap((_, res) => res.end("done")));
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 503 });
+
+  let drained = false;
+  const drain = safe.drain().then(() => (drained = true));
+  await clock.advance(20_000);
+  expect(drained).toBe(false);
+  down = false;
+  await clock.advance(20_000);
+  await drain;
+
+  const after = idempotency(store);
+  await using next = await serve(after.wrap((_, res) => res.end("again")));
+  expect(await next.send({ key: "k" })).toMatchObject({ status: 200, text: "done" });
+});
