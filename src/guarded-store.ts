@@ -1,15 +1,26 @@
 /** A store as the protocol calls it: every call traced, limited in time, and failing with the kit's own errors. */
-import { type IdempotencyError, StoreUnavailableError } from "./errors.js";
+import { type IdempotencyError, OptionsError, StoreUnavailableError } from "./errors.js";
 import { emit, traceStore } from "./events.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "./store.js";
 
 /** When a client should ask again after a store failure: soon, and not all at the same moment as the outage ends. */
 const RETRY_AFTER_OUTAGE_MS = 2_000;
 
-/** The verbs of the protocol. `get` and `delete` are for operators and are not guarded. */
-export type GuardedStore = Pick<Store, "lock" | "extend" | "set" | "unlock">;
+const VERBS = ["lock", "extend", "set", "unlock"] as const;
 
+/** The verbs of the protocol. `get` and `delete` are for operators and are not guarded. */
+export type GuardedStore = Pick<Store, (typeof VERBS)[number]>;
+
+/** @throws {OptionsError} for what is not a store. */
 export function guardStore(store: Store, timeoutMs: number): GuardedStore {
+  const missing = VERBS.filter(
+    (verb) => typeof (store as Store | undefined)?.[verb] !== "function",
+  );
+  if (missing.length > 0) {
+    throw new OptionsError("store", [
+      `it lacks ${missing.join(", ")}: pass one, for example memoryStore() of idempotency-kit/memory`,
+    ]);
+  }
   return {
     async lock(key: string, fingerprint: string, leaseMs: number): Promise<LockResult> {
       const call = () =>

@@ -1,8 +1,8 @@
 /** A promise that a test settles when it wants to. */
 export interface Deferred<T = void> {
   readonly promise: Promise<T>;
-  resolve(value: T): void;
-  reject(error: unknown): void;
+  resolve: (value: T) => void;
+  reject: (error: unknown) => void;
 }
 
 export function deferred<T = void>(): Deferred<T> {
