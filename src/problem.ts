@@ -44,9 +44,17 @@ const PROBLEMS: Record<ErrorCode, readonly [statusCode: number, title: string]> 
   OPTIONS_INVALID: [500, "The service is misconfigured"],
 };
 
+/** What a store says of its failures is for operators, who get it by `onError`: it may name hosts and servers. */
+const STORE_DETAIL =
+  "The service cannot tell right now whether this request was handled before. Retry with the same key.";
+const DETAILS: Partial<Record<ErrorCode, string>> = {
+  LOCK_FAILED: STORE_DETAIL,
+  STORE_UNAVAILABLE: STORE_DETAIL,
+};
+
 export const ERROR_CODES = Object.keys(PROBLEMS) as readonly ErrorCode[];
 
-/** The answer to a refused request. `detail` is the error's message: errors of the kit hold no secrets. */
+/** The answer to a refused request. */
 export function problemFor(error: IdempotencyError, options: ProblemOptions): Problem {
   const { headerName, docsUrl, statusCodes } = options;
   const [defaultStatus, title] = PROBLEMS[error.code];
@@ -55,7 +63,7 @@ export function problemFor(error: IdempotencyError, options: ProblemOptions): Pr
     type: typeOf(error.code, docsUrl),
     title: title.replace("%", headerName),
     status: statusCode,
-    detail: error.message,
+    detail: DETAILS[error.code] ?? error.message,
     code: error.code,
   };
   return {

@@ -132,29 +132,28 @@ test("a store's own LockFailedError keeps its code and its Retry-After", async (
   const lock = async () => {
     throw new LockFailedError("The store is full.", { retryAfterMs: 7_500 });
   };
-  const { listener } = payments({ ...memoryStore(), lock });
+  const { listener, errors } = payments({ ...memoryStore(), lock });
   await using server = await serve(listener);
 
   const answer = await server.send({ key: "k" });
 
   expect(answer.headers["retry-after"]).toBe("8");
-  expect(JSON.parse(answer.text)).toMatchObject({
-    code: "LOCK_FAILED",
-    detail: "The store is full.",
-  });
+  expect(JSON.parse(answer.text)).toMatchObject({ code: "LOCK_FAILED" });
+  expect(errors).toEqual([expect.objectContaining({ message: "The store is full." })]);
 });
 
 test("C44: a store error of another copy of the package is known by its code", async () => {
   const lock = async () => {
     throw Object.assign(new Error("down for maintenance"), { code: "STORE_UNAVAILABLE" });
   };
-  const { listener } = payments({ ...memoryStore(), lock });
+  const { listener, errors } = payments({ ...memoryStore(), lock });
   await using server = await serve(listener);
 
   const answer = await server.send({ key: "k" });
 
   expect(answer.status).toBe(503);
-  expect(JSON.parse(answer.text)).toMatchObject({ detail: "down for maintenance" });
+  expect(JSON.parse(answer.text)).toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(errors).toEqual([expect.objectContaining({ message: "down for maintenance" })]);
 });
 
 test("P8: passing requests through when the store is down is an explicit option, and says so", async () => {
@@ -169,6 +168,17 @@ test("P8: passing requests through when the store is down is an explicit option,
   expect(await server.send({ key: "k" })).toMatchObject({ status: 201, text: "run 2" });
   expect(events.types).toEqual(["unprotected", "unprotected"]);
   expect(runs()).toBe(2);
+});
+
+test("P9: what a store says of itself is for the operator, not for the client", async () => {
+  const lock = async () => {
+    throw new StoreUnavailableError("connect ECONNREFUSED 10.0.0.3:6379");
+  };
+  const { listener, errors } = payments({ ...memoryStore(), lock });
+  await using server = await serve(listener);
+
+  expect((await server.send({ key: "k" })).text).not.toContain("10.0.0.3");
+  expect(errors).toEqual([expect.objectContaining({ message: expect.stringMatching("10.0.0.3") })]);
 });
 
 test("a handler that fails without protection answers 500 and takes nothing down", async () => {
