@@ -2,7 +2,7 @@
  * The protocol: claim the key, execute or replay, store before answering. It knows neither HTTP servers nor
  * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
  */
-import { IdempotencyError, RequestInProgressError, StoreUnavailableError } from "./errors.js";
+import { IdempotencyError, RequestInProgressError } from "./errors.js";
 import { emit, traceRequest, type RequestTrace } from "./events.js";
 import { guardStore, type GuardedStore } from "./guarded-store.js";
 import { storableHeaders } from "./headers.js";
@@ -150,6 +150,8 @@ export class Protocol {
       recorded = await execute(executionUnder(lease, heartbeat));
     } catch (error) {
       await heartbeat.stop();
+      // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
+      if (heartbeat.lost) return refused(leaseLost(error));
       await this.#release(lease, "handler-failed");
       return { kind: "failed", error };
     }
@@ -266,12 +268,12 @@ function notKept({ tombstone = "not-storable", statusCode }: CachedResponse): Id
   );
 }
 
-function leaseLost(): IdempotencyError {
+function leaseLost(cause?: unknown): IdempotencyError {
   return new IdempotencyError(
     "LEASE_LOST",
     "The server lost its hold on this key while it handled the request, and another attempt may be running. " +
       "Retry with the same key to learn the result.",
-    { retryAfterMs: RETRY_SOON_MS },
+    { cause, retryAfterMs: RETRY_SOON_MS },
   );
 }
 
@@ -285,11 +287,11 @@ function draining(): IdempotencyError {
   );
 }
 
-/** Store failures keep their code even where a second copy of this package threw them. */
+/** Store failures keep their code, also where a second copy of this package threw them, and say when to retry. */
 function asStoreError(error: unknown): IdempotencyError {
-  if (error instanceof IdempotencyError) return error;
-  const { message, retryAfterMs = RETRY_SOON_MS } = error as Partial<IdempotencyError>;
-  return new StoreUnavailableError(message ?? String(error), { cause: error, retryAfterMs });
+  if (error instanceof IdempotencyError && error.retryAfterMs !== undefined) return error;
+  const { code, message, retryAfterMs = RETRY_SOON_MS } = error as IdempotencyError;
+  return new IdempotencyError(code, message, { cause: error, retryAfterMs });
 }
 
 function traceOf(outcome: Outcome): Pick<RequestTrace, "outcome" | "code"> {

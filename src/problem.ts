@@ -7,8 +7,6 @@ export const DEFAULT_DOCS_URL =
   "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07";
 
 export interface ProblemOptions {
-  /** Name of the key's header field, as titles should show it. */
-  readonly headerName: string;
   /** Page that explains how this service uses the key; problem types are its fragments. */
   readonly docsUrl: string;
   /** Other HTTP statuses than the default ones, by error code. */
@@ -55,7 +53,10 @@ const DETAILS: Partial<Record<ErrorCode, string>> = {
 export const ERROR_CODES = Object.keys(PROBLEMS) as readonly ErrorCode[];
 
 /** The answer to a refused request. */
-export function problemFor(error: IdempotencyError, options: ProblemOptions): Problem {
+export function problemFor(
+  error: IdempotencyError,
+  options: ProblemOptions & { readonly headerName: string },
+): Problem {
   const { headerName, docsUrl, statusCodes } = options;
   const [defaultStatus, title] = PROBLEMS[error.code];
   const statusCode = statusCodes[error.code] ?? defaultStatus;

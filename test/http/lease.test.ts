@@ -138,6 +138,43 @@ test("C12: the late failure of a holder that lost its lease does not free its su
   await second;
 });
 
+test("P5: a handler that throws because it lost its lease makes it 503: the retry learns the result", async () => {
+  using clock = fakeClock();
+  using events = listen();
+  const started = deferred();
+  const errors: unknown[] = [];
+  const extend = async () => false;
+  const safe = idempotency(
+    { ...memoryStore(), extend },
+    { leaseMs: LEASE_MS, onError: (error) => errors.push(error) },
+  );
+  await using server = await serve(
+    safe.wrap(async (req) => {
+      const { signal } = req.idempotency ?? {};
+      const aborted = new Promise((_, reject) => {
+        signal?.addEventListener("abort", () => reject(signal.reason as Error));
+      });
+      started.resolve();
+      await aborted;
+    }),
+  );
+  const first = server.send({ key: "k" });
+  await started.promise;
+
+  await clock.advance(LEASE_MS);
+
+  const answer = await first;
+  expect(answer.status).toBe(503);
+  expect(answer.headers["retry-after"]).toBe("1");
+  expect(errors).toEqual([
+    expect.objectContaining({
+      code: "LEASE_LOST",
+      cause: expect.objectContaining({ code: "LEASE_LOST" }),
+    }),
+  ]);
+  expect(events.types).toEqual(["lease-lost"]);
+});
+
 test("a lease that ran out while nobody came is no loss: the late result is stored", async () => {
   using clock = fakeClock();
   const stepped = steppedHandler();

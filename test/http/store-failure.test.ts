@@ -144,7 +144,7 @@ test("a store's own LockFailedError keeps its code and its Retry-After", async (
 
 test("C44: a store error of another copy of the package is known by its code", async () => {
   const lock = async () => {
-    throw Object.assign(new Error("down for maintenance"), { code: "STORE_UNAVAILABLE" });
+    throw Object.assign(new Error("no room"), { code: "LOCK_FAILED" });
   };
   const { listener, errors } = payments({ ...memoryStore(), lock });
   await using server = await serve(listener);
@@ -152,8 +152,9 @@ test("C44: a store error of another copy of the package is known by its code", a
   const answer = await server.send({ key: "k" });
 
   expect(answer.status).toBe(503);
-  expect(JSON.parse(answer.text)).toMatchObject({ code: "STORE_UNAVAILABLE" });
-  expect(errors).toEqual([expect.objectContaining({ message: "down for maintenance" })]);
+  expect(answer.headers["retry-after"]).toBe("1");
+  expect(JSON.parse(answer.text)).toMatchObject({ code: "LOCK_FAILED" });
+  expect(errors).toEqual([expect.objectContaining({ message: "no room" })]);
 });
 
 test("P8: passing requests through when the store is down is an explicit option, and says so", async () => {
