@@ -1,0 +1,88 @@
+/** The payments demo as a process: its settings, its start, its clean shutdown. */
+import { randomUUID } from "node:crypto";
+import { subscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { EVENT_CHANNEL, idempotency } from "../src/index.js";
+import { MAX_DELAY_MS, paymentsService } from "./payments.js";
+import { parseSettings, type Settings } from "./settings.js";
+
+/** The slowest payment, and ample time to store its response. */
+const MAX_HANDLING_MS = 2 * MAX_DELAY_MS;
+
+/** At shutdown, for clients that have not sent all of their request, or taken all of their answer, by then. */
+const LINGER_MS = 5_000;
+
+const parsed = parseSettings(process.env);
+if (!parsed.ok) giveUp(["Cannot start:", ...parsed.mistakes].join("\n- "));
+start(parsed.settings);
+
+function start({ host, port, leaseMs, ttlMs, store }: Settings): void {
+  const safe = idempotency(store, {
+    required: true,
+    leaseMs,
+    ttlMs,
+    maxHandlingMs: MAX_HANDLING_MS,
+  });
+  const service = paymentsService(safe);
+  const server = createServer((req, res) => {
+    // Node keeps an answered connection open for the next request; once the server is closing, none may come.
+    res.once("finish", () => {
+      if (!server.listening) req.socket.end();
+    });
+    service(req, res);
+  });
+  onShutdown(async () => {
+    const closed = once(server, "close");
+    server.close();
+    await safe.drain();
+    setTimeout(() => server.closeAllConnections(), LINGER_MS).unref();
+    await closed;
+    await store.close?.();
+  });
+  subscribe(EVENT_CHANNEL, (event) => console.warn(event));
+  server.once("error", ({ code }: NodeJS.ErrnoException) => {
+    const why = code === "EADDRINUSE" ? "it is taken" : code;
+    giveUp(
+      `Cannot listen on port ${port} of ${host}: ${why}. Set PORT (0: any free one) and HOST.`,
+    );
+  });
+  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo)));
+}
+
+/** Runs `close` on the first signal, after which the process ends by itself; a second signal ends it at once. */
+function onShutdown(close: () => Promise<void>): void {
+  let closing = false;
+  const onSignal = (): void => {
+    if (closing) process.exit(1);
+    closing = true;
+    void close();
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+}
+
+/** Lines to paste: each does what the comment above it says. */
+function welcome({ family, address, port }: AddressInfo): string {
+  const origin = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  const key = randomUUID();
+  const payment = (amount: number): string =>
+    `curl -i ${origin}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: ${key}' ` +
+    `-d '{"amount":${amount},"currency":"EUR"}'`;
+  return `Payments demo: ${origin}
+
+# A payment: 201.
+${payment(1999)}
+# The same again, as after a lost answer: the same 201, charged once.
+${payment(1999)}
+# Another amount under the same key: 422.
+${payment(2999)}
+# What was charged.
+curl -i ${origin}/payments
+`;
+}
+
+function giveUp(message: string): never {
+  console.error(message);
+  process.exit(1);
+}

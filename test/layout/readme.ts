@@ -1,0 +1,46 @@
+/** README.md as data: its code blocks, links, paths and tables. */
+
+export interface Block {
+  /** Of its first line in the page: compiler messages about `line-42.ts` lead there. */
+  readonly line: number;
+  readonly runnable: boolean;
+  readonly code: string;
+}
+
+export function typescriptBlocks(page: string): Block[] {
+  return [...page.matchAll(/^```ts( runnable)?\n(.*?)^```$/gms)].map(
+    ({ index, 1: runnable, 2: code = "" }) => ({
+      line: page.slice(0, index).split("\n").length + 1,
+      runnable: runnable !== undefined,
+      code,
+    }),
+  );
+}
+
+/** Targets of links that stay in the project, and the paths in its folders that are named as code. */
+export function paths(page: string): string[] {
+  const links = [...page.matchAll(/\]\((?!https?:)([^)]+)\)/g)];
+  const named = [...page.matchAll(/`((?:src|stores|infra|test|docs)\/[\w./-]*)`/g)];
+  return [...links, ...named].map(([, path = ""]) => path);
+}
+
+/** The cells of a table below its header, found by the header's first cell. */
+export function table(page: string, heading: string): string[][] {
+  const lines = page.split("\n");
+  const start = lines.findIndex((line) => line.startsWith(`| ${heading} `));
+  const below = start < 0 ? [] : lines.slice(start + 2);
+  const end = below.findIndex((line) => !line.startsWith("|"));
+  return below.slice(0, end < 0 ? undefined : end).map((line) =>
+    line
+      .slice(1, -1)
+      .split("|")
+      .map((cell) => cell.trim()),
+  );
+}
+
+/** What a cell says in code: `"reject"`, `10_000`, `["POST"]`. */
+export function codeIn(cell = ""): unknown {
+  const [, code] = /^`(.*)`$/.exec(cell) ?? [];
+  if (code === undefined || !/^["[{\d]|^(true|false)$/.test(code)) return undefined;
+  return JSON.parse(code.replaceAll(/(?<=\d)_(?=\d)/g, ""));
+}
