@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { LockFailedError, StoreUnavailableError } from "../src/errors.js";
 import { callback, integer, parseOptions, type Given } from "../src/options.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../src/store.js";
-import { Entries, type Entry, type HeldEntry, type RecordEntry } from "./memory-entries.js";
+import { Entries, type Entry, type HeldEntry, type RecordEntry } from "./memory/entries.js";
 import { decodeRecord, encodeRecord } from "./record.js";
 
 /** A response that the store could not keep although its time was not over. */
