@@ -1,8 +1,14 @@
-/** Answers of the kit's own on a `http.ServerResponse`: replays and problem documents. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+/** Answers that are there as a whole, on a `http.ServerResponse`: recorded ones, replays and problem documents. */
+import {
+  validateHeaderName,
+  validateHeaderValue,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
 import { storableHeaders } from "./headers.js";
 import type { Problem } from "./problem.js";
-import { setFields } from "./response-head.js";
+import type { Callback } from "./response-chunks.js";
+import { isBodiless, setFields } from "./response-head.js";
 import type { CachedResponse, HeaderFields } from "./store.js";
 
 /** How long the rest of a refused body is read and dropped, so that the client gets to read the refusal. */
@@ -17,34 +23,86 @@ const ALL_FIELDS: ReadonlySet<string> = new Set(["set-cookie", "www-authenticate
 export function sendReplay(
   res: ServerResponse,
   response: CachedResponse,
-  extra: Readonly<Record<string, string>> = {},
+  extra?: Readonly<Record<string, string>> | null,
 ): void {
-  res.statusCode = response.statusCode;
-  if (response.statusMessage !== undefined) res.statusMessage = response.statusMessage;
-  setFields(res, response.headers);
-  setFields(res, storableHeaders(Object.entries(extra), ALL_FIELDS));
+  if (!isUnanswered(res)) return;
+  const { headers, trailers } = response;
+  setFields(res, headers);
+  setFields(res, storableHeaders(sendable(extra), ALL_FIELDS));
   res.setHeader("Idempotency-Replayed", "true");
   // A replay is for this client alone; a cache must not take it for the answer to other requests (RFC 9111).
   res.setHeader("Cache-Control", "no-store");
-  sendBody(res, response.body, response.trailers);
+  if (trailers !== undefined) res.addTrailers(trailers as [string, string][]);
+  sendWhole(res, response, trailers !== undefined);
 }
 
-function sendBody(res: ServerResponse, body: Uint8Array, trailers: HeaderFields | undefined): void {
-  if (trailers === undefined) {
-    if (body.byteLength > 0) res.end(body);
-    else res.end();
-    return;
-  }
-  // Written before it is ended, the body goes out in chunks, which trailers need (RFC 9112 section 7.1.2).
-  res.writeHead(res.statusCode);
-  res.write(body);
-  res.addTrailers(trailers as [string, string][]);
-  res.end();
+/** What a hook gave, short of what cannot be sent: a replay does not fail for it. */
+function sendable(extra: Readonly<Record<string, string>> | null | undefined): HeaderFields {
+  return Object.entries(extra ?? {}).filter(([name, value]) => {
+    try {
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+interface WholeAnswer {
+  readonly statusCode: number;
+  readonly statusMessage?: string | undefined;
+  readonly body: Uint8Array;
+}
+
+/**
+ * Sends an answer whose header fields and trailers are set on the response. The head goes out with the body, not before:
+ * code outside may have wrapped `write` and `end` to set fields that depend on the body.
+ *
+ * @param chunked In chunks, which trailers need (RFC 9112 section 7.1.2), instead of with a length.
+ */
+export function sendWhole(
+  res: ServerResponse,
+  answer: WholeAnswer,
+  chunked: boolean,
+  callback?: Callback,
+): void {
+  const { statusCode, statusMessage, body } = answer;
+  const bodiless = isBodiless(res, statusCode);
+  setStatus(res, statusCode, statusMessage);
+  if (!bodiless && !chunked) setLength(res, body);
+  // Only as an argument can the reason phrase be empty.
+  if (statusMessage === "") res.writeHead(statusCode, "");
+  if (bodiless) res.end(callback);
+  else if (chunked || res.hasHeader("Content-Disposition")) {
+    res.write(body);
+    res.end(callback);
+  } else res.end(body, callback);
+}
+
+/** The standard reason phrase is left to Node: wrappers may still change the status. */
+export function setStatus(
+  res: ServerResponse,
+  statusCode: number,
+  statusMessage: string | undefined,
+): void {
+  res.statusCode = statusCode;
+  res.statusMessage = statusMessage ?? "";
+}
+
+/**
+ * The length that a handler declared may be wrong. Set anew it also comes last: Node garbles file names beyond ASCII in
+ * a Content-Disposition where it knows the length of bytes before it.
+ */
+function setLength(res: ServerResponse, body: Uint8Array): void {
+  res.removeHeader("Content-Length");
+  res.setHeader("Content-Length", body.byteLength);
 }
 
 export function sendProblem(res: ServerResponse, problem: Problem): void {
-  setProblem(res, problem);
-  res.end(problem.body);
+  if (!isUnanswered(res)) return;
+  setFields(res, problem.headers);
+  sendWhole(res, problem, false);
 }
 
 /**
@@ -56,9 +114,17 @@ export function sendProblemAndClose(
   res: ServerResponse,
   problem: Problem,
 ): void {
-  setProblem(res, problem);
+  if (!isUnanswered(res)) return;
+  const { statusCode, headers, body } = problem;
+  setFields(res, headers);
   res.setHeader("Connection", "close");
-  res.write(problem.body);
+  if (req.complete) {
+    sendWhole(res, problem, false);
+    return;
+  }
+  setStatus(res, statusCode, undefined);
+  setLength(res, body);
+  res.write(body);
   const timer = setTimeout(end, LINGER_MS).unref();
   function end(): void {
     clearTimeout(timer);
@@ -68,8 +134,7 @@ export function sendProblemAndClose(
   req.once("end", end).once("close", end).resume();
 }
 
-function setProblem(res: ServerResponse, { statusCode, headers, body }: Problem): void {
-  res.statusCode = statusCode;
-  setFields(res, headers);
-  res.setHeader("Content-Length", body.byteLength);
+/** Whether an answer can be sent: somebody outside may have begun one meanwhile, and only it can end that. */
+function isUnanswered(res: ServerResponse): boolean {
+  return !res.headersSent;
 }

@@ -1,27 +1,27 @@
 /**
  * Records what a handler writes to a `http.ServerResponse`, and sends it only when told to.
  *
- * The response keeps its identity (frameworks hold on to it), so its methods are overridden on the instance. Header
- * fields go to the real response, which validates them as always; the head, the body and the end are held back.
- * To the handler it looks as if they had been sent: `headersSent`, `writableEnded`, the errors of a second
- * `writeHead` or a late `write`. Three phases:
+ * The response keeps its identity (frameworks hold on to it), so a few methods are overridden on the instance, and so
+ * are the properties by which Node knows how far it is: to the handler it looks as if everything had been sent. All
+ * else is Node's own: header fields go to the real response, and what is late or invalid gets Node's own errors.
+ * Three phases:
  *
  * - `recording`: everything is held back, up to `maxBytes`. A client that hangs up is not noticed;
  * - `streaming`: the response outgrew that, was flushed, or is an event stream: bytes leave at once, only the end
  *   is held back, and what is recorded is a tombstone. A client that hangs up ends the recording;
- * - `done`: sent or discarded; every override passes through.
+ * - `done`: sent, discarded or destroyed; the overrides are off, and what is left of them passes through.
  */
 import { STATUS_CODES, type ServerResponse } from "node:http";
-import { chunkArguments, chunkBytes, headersSent, writeAfterEnd } from "./response-chunks.js";
+import { sendWhole, setStatus } from "./http-answer.js";
+import { chunkArguments, chunkBytes, isChunk, keptBytes } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
-import { applyHead, changedFields, fieldsOf, readHead, resetHead } from "./response-head.js";
-import type { Head, WriteHeadArguments } from "./response-head.js";
+import { changedFields, composeHead, isBodiless, prototypeOf } from "./response-head.js";
+import { readHead, resetHead, trailerFields } from "./response-head.js";
+import type { ComposedHead, Head, Trailers } from "./response-head.js";
+import { Overrides, type NativeMethods } from "./response-overrides.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "./store.js";
 
 const OVERRIDDEN = [
-  "setHeader",
-  "appendHeader",
-  "removeHeader",
   "writeHead",
   "flushHeaders",
   "addTrailers",
@@ -30,17 +30,6 @@ const OVERRIDDEN = [
   "destroy",
   "emit",
 ] as const;
-
-/** The response's methods as they were found, with their overloads as rest arguments. */
-interface NativeMethods extends Pick<
-  ServerResponse,
-  "setHeader" | "appendHeader" | "removeHeader" | "flushHeaders" | "destroy" | "emit"
-> {
-  writeHead(...args: readonly unknown[]): ServerResponse;
-  addTrailers(trailers: unknown): void;
-  write(...args: readonly unknown[]): boolean;
-  end(...args: readonly unknown[]): ServerResponse;
-}
 
 const NO_BODY = Buffer.alloc(0);
 
@@ -51,18 +40,25 @@ export class ResponseRecorder {
   readonly #res: ServerResponse;
   readonly #maxBytes: number;
   readonly #native: NativeMethods;
+  readonly #overrides: Overrides;
   readonly #before: Head;
   #resolve!: (recorded: RecordedResponse) => void;
   #reject!: (error: Error) => void;
   #phase: "recording" | "streaming" | "done" = "recording";
   /** The head as the handler sent it: a later change of `statusCode` has no effect, as always. */
-  #head: Head | undefined;
+  #head: ComposedHead | undefined;
+  /** Whether the handler called `writeHead` itself. */
+  #explicitHead = true;
+  /** What is held back: while recording all of the body, while streaming what completes a declared length. */
   #chunks: Buffer[] = [];
   #size = 0;
   #trailers: HeaderFields = [];
   #tombstone: TombstoneReason | undefined;
+  /** The handler ends the response: a head composed from now on knows the body's length. */
+  #ending = false;
   #ended = false;
-  /** The client has hung up, and the handler is not told before it has ended. */
+  #whenSent: Callback | undefined;
+  /** The client has hung up while recording, and the handler is not told before it has ended. */
   #clientGone: boolean;
   #closeHeld = false;
   #handlerDestroyed = false;
@@ -73,6 +69,7 @@ export class ResponseRecorder {
     this.#native = Object.fromEntries(
       OVERRIDDEN.map((name) => [name, res[name]]),
     ) as unknown as NativeMethods;
+    this.#overrides = new Overrides(res);
     this.#before = readHead(res);
     this.#clientGone = res.destroyed;
     this.recorded = new Promise((resolve, reject) => {
@@ -80,12 +77,12 @@ export class ResponseRecorder {
       this.#reject = reject;
     });
     this.#overrideMethods();
-    this.#overrideProgress();
+    this.#disguiseProgress();
   }
 
   /** Whether bytes have left already, so that nothing else can be answered. */
   get streaming(): boolean {
-    return this.#phase === "streaming" && !this.#clientGone;
+    return this.#phase === "streaming";
   }
 
   /** Whether the handler gave the response up by destroying it. */
@@ -95,200 +92,196 @@ export class ResponseRecorder {
 
   /** Sends what was recorded, or ends what was streamed. */
   send(): void {
-    const [res, native] = [this.#res, this.#native];
-    const streamed = this.#phase === "streaming";
-    this.#phase = "done";
-    if (this.#clientGone) this.#endForNobody();
-    else if (streamed) native.end.call(res, this.#body());
-    else this.#sendRecorded();
+    const [res, head, streamed] = [this.#res, this.#head, this.#phase === "streaming"];
+    this.#stop();
+    if (streamed) this.#endStream();
+    else if (this.#clientGone) this.#endForNobody();
+    // Somebody outside may have answered while the key was claimed.
+    else if (head !== undefined && !res.headersSent) {
+      const answer = { ...head, statusMessage: reasonPhrase(head), body: this.#body() };
+      sendWhole(res, answer, this.#needsChunks(head), this.#whenSent);
+    }
   }
 
   /** Makes the response what it was before the handler, for another answer in its place. */
   discard(): void {
-    this.#phase = "done";
+    this.#stop();
     this.#chunks = [];
-    // Wrappers that the handler's side put around the overrides have seen the end already: drop them too.
-    Object.assign(this.#res, this.#native);
     if (this.#clientGone) this.#endForNobody();
-    else resetHead(this.#res, this.#before);
+    else if (!this.#res.headersSent) {
+      resetHead(this.#res, this.#before);
+      if (this.#whenSent !== undefined) this.#res.once("finish", this.#whenSent);
+    }
   }
 
   /** Cuts the connection: the client must not take what it has for the whole answer. */
   abort(): void {
-    this.#phase = "done";
-    this.#native.destroy.call(this.#res);
+    this.#stop();
+    this.#res.destroy();
   }
 
   #overrideMethods(): void {
     const [res, native] = [this.#res, this.#native];
-    const beforeHead = (action: string) => {
-      if (this.#phase === "recording" && this.#head !== undefined) throw headersSent(action);
-    };
-    const overrides = {
-      setHeader: (name: string, value: number | string | readonly string[]) => {
-        beforeHead("set");
-        return native.setHeader.call(res, name, value);
-      },
-      appendHeader: (name: string, value: string | readonly string[]) => {
-        beforeHead("append");
-        return native.appendHeader.call(res, name, value);
-      },
-      removeHeader: (name: string) => {
-        beforeHead("remove");
-        native.removeHeader.call(res, name);
-      },
-      writeHead: (...args: WriteHeadArguments) => {
-        beforeHead("write");
-        if (this.#phase !== "recording") return native.writeHead.apply(res, args);
-        this.#writeHead(args);
-        return res;
-      },
-      flushHeaders: () => {
-        this.#implicitHead();
-        if (this.#phase === "recording") this.#stream("streamed");
-        if (!this.#clientGone) native.flushHeaders.call(res);
-      },
-      addTrailers: (trailers: NodeJS.ReadOnlyDict<string> | readonly [string, string][]) => {
-        if (this.#phase === "recording") this.#trailers = fieldsOf(trailers);
-        else native.addTrailers.call(res, trailers);
-      },
-      write: (...args: unknown[]): boolean =>
-        this.#phase === "done" ? native.write.apply(res, args) : this.#write(args),
+    const passes = () => this.#phase === "done";
+    const overrides: Record<(typeof OVERRIDDEN)[number], unknown> = {
+      writeHead: (...args: unknown[]) =>
+        this.#phase === "recording" ? this.#writeHead(args) : native.writeHead.apply(res, args),
+      flushHeaders: () =>
+        this.#phase === "recording" ? this.#flush() : native.flushHeaders.call(res),
+      addTrailers: (trailers: Trailers) =>
+        passes() ? native.addTrailers.call(res, trailers) : this.#addTrailers(trailers),
+      write: (...args: unknown[]) => (passes() ? native.write.apply(res, args) : this.#write(args)),
       end: (...args: unknown[]) => {
-        if (this.#phase === "done") native.end.apply(res, args);
+        if (passes()) native.end.apply(res, args);
         else this.#end(args);
         return res;
       },
       destroy: (error?: Error) => {
-        this.#destroyed(error);
+        if (!passes()) this.#destroyed(error);
         return native.destroy.call(res, error);
       },
-      emit: (event: string, ...args: unknown[]): boolean => {
-        if (event === "close" && this.#holdsClose()) return true;
-        return native.emit.call(res, event, ...args);
-      },
+      emit: (event: string, ...args: unknown[]) =>
+        !passes() && this.#keepsFromHandler(event) ? true : native.emit.call(res, event, ...args),
     };
-    Object.assign(res, overrides);
+    for (const name of OVERRIDDEN) this.#overrides.replace(name, overrides[name]);
   }
 
-  /**
-   * The properties by which Node and frameworks tell how far a response is. `writableEnded` and `closed` are
-   * getters over `finished` and `_closed`, which are plain properties that Node itself writes to.
-   */
-  #overrideProgress(): void {
+  #disguiseProgress(): void {
+    const overrides = this.#overrides;
+    const recording = () => this.#phase === "recording";
+    overrides.disguise("_header", (header) => (recording() ? (this.#head?.text ?? null) : header));
+    overrides.disguise("finished", (finished) => this.#ended || (!recording() && finished));
+    overrides.disguise("destroyed", (destroyed) => !recording() && destroyed);
+    overrides.disguise("_closed", (closed) => !recording() && closed);
+  }
+
+  #stop(): void {
+    this.#phase = "done";
+    this.#overrides.takeOff();
+  }
+
+  #writeHead(args: readonly unknown[]): ServerResponse {
     const res = this.#res;
-    const native = res as unknown as Record<string, unknown>;
-    const override = (name: string, seen: (actual: unknown) => unknown) => {
-      let actual = native[name];
-      Object.defineProperty(res, name, {
-        configurable: true,
-        enumerable: true,
-        get: () => (this.#phase === "done" ? actual : seen(actual)),
-        set: (value: unknown) => {
-          actual = value;
-        },
-      });
-    };
-    override("finished", (actual) => this.#ended || actual);
-    override("destroyed", (actual) => !this.#clientGone && actual);
-    override("_closed", (actual) => !this.#clientGone && actual);
-    const prototype: object = Object.getPrototypeOf(res);
-    Object.defineProperty(res, "headersSent", {
-      configurable: true,
-      get: () =>
-        this.#phase === "recording"
-          ? this.#head !== undefined
-          : Reflect.get(prototype, "headersSent", res),
-    });
-  }
-
-  #writeHead(args: WriteHeadArguments): void {
-    applyHead(this.#res, this.#native, args);
-    this.#head = readHead(this.#res);
-    const contentType = this.#res.getHeader("content-type");
-    if (typeof contentType === "string" && /^text\/event-stream\b/i.test(contentType)) {
-      this.#stream("streamed");
-    }
+    this.#head = composeHead(res, args, this.#ending);
+    const contentType = String(res.getHeader("content-type") ?? "");
+    if (/^text\/event-stream\b/i.test(contentType) && !this.#endsWithHead) this.#stream("streamed");
+    return res;
   }
 
   /** By way of the instance, as Node does: whoever wrapped `writeHead` there is told that headers go out now. */
   #implicitHead(): void {
-    if (this.#head === undefined) this.#res.writeHead(this.#res.statusCode);
+    if (this.#head !== undefined) return;
+    this.#explicitHead = false;
+    this.#res.writeHead(this.#res.statusCode);
+  }
+
+  #flush(): void {
+    if (this.#ended) return;
+    this.#implicitHead();
+    if (this.#phase === "recording" && !this.#endsWithHead) this.#stream("streamed");
+    if (this.#phase === "streaming") this.#native.flushHeaders.call(this.#res);
+  }
+
+  #addTrailers(trailers: Trailers): void {
+    if (this.#ended) return;
+    this.#native.addTrailers.call(this.#res, trailers);
+    this.#trailers = trailerFields(trailers);
   }
 
   #write(args: readonly unknown[]): boolean {
     const { chunk, encoding, callback } = chunkArguments(args);
-    if (this.#ended) return this.#refuseLate(callback);
-    // A copy, because a writer may reuse its buffer once it is told that it was written.
-    const bytes = Buffer.from(chunkBytes(chunk, encoding));
+    // Node itself refuses what comes late or is no chunk.
+    if (this.#ended || !isChunk(chunk)) {
+      return Reflect.apply(prototypeOf(this.#res).write, this.#res, args) as boolean;
+    }
     this.#implicitHead();
-    if (this.#phase === "recording") this.#keep(bytes);
-    else if (!this.#holdsBack(bytes)) return this.#native.write.call(this.#res, bytes, callback);
+    if (this.#phase === "streaming") return this.#pass(chunkBytes(chunk, encoding), callback);
+    const bytes = this.#isBodiless ? NO_BODY : keptBytes(chunk, encoding);
+    if (this.#size + bytes.byteLength > this.#maxBytes) {
+      this.#stream("too-large");
+      return this.#pass(bytes, callback);
+    }
+    this.#chunks.push(bytes);
+    this.#size += bytes.byteLength;
     if (callback !== undefined) process.nextTick(callback);
     return true;
   }
 
   #end(args: readonly unknown[]): void {
+    const res = this.#res;
     const { chunk, encoding, callback } = chunkArguments(args);
-    if (this.#ended && chunk) {
-      this.#refuseLate(callback);
+    if (this.#ended) {
+      Reflect.apply(prototypeOf(res).end, res, args);
       return;
     }
-    if (callback !== undefined) this.#res.once("finish", callback);
-    if (this.#ended) return;
-    const bytes = chunk ? chunkBytes(chunk, encoding) : NO_BODY;
-    const framed = this.#head === undefined || this.#res.hasHeader("content-length");
+    // What is empty or zero is no chunk to Node; what else it does not take, its `write` says.
+    if (chunk && !isChunk(chunk)) prototypeOf(res).write.call(res, chunk);
+    this.#ending = true;
     this.#implicitHead();
-    // Node sends trailers only where it sends chunks.
-    if (framed || this.#bodiless) this.#trailers = [];
-    if (!this.#bodiless) this.#chunks.push(bytes);
-    this.#size += bytes.byteLength;
-    // What ends here is in memory already: it is sent whole, with its length, and only not stored.
-    if (this.#size > this.#maxBytes) this.#tombstone ??= "too-large";
+    if (chunk && isChunk(chunk)) this.#lastChunk(chunk, encoding);
+    this.#whenSent = callback;
     this.#ended = true;
     this.#resolve(this.#recording());
   }
 
-  #keep(bytes: Buffer): void {
-    if (this.#bodiless) return;
-    this.#chunks.push(bytes);
+  #lastChunk(chunk: string | Uint8Array, encoding: BufferEncoding | undefined): void {
+    const bytes = chunkBytes(chunk, encoding);
+    if (this.#phase === "streaming") {
+      this.#pass(bytes);
+      return;
+    }
+    if (this.#isBodiless) return;
     this.#size += bytes.byteLength;
-    if (this.#size > this.#maxBytes) this.#stream("too-large");
+    // What ends here is in memory already: it is sent whole, with its length, and only not stored.
+    if (this.#size > this.#maxBytes) this.#tombstone = "too-large";
+    // Bare, most bytes are with the kernel when `end` returns: a writer that reuses its buffer then must not change these.
+    const owned = typeof chunk === "string" || this.#tombstone !== undefined;
+    this.#chunks.push(owned ? bytes : Buffer.from(bytes));
   }
 
-  /** From now on bytes leave at once; the client's hanging up is the handler's business again. */
+  /** From now on bytes leave at once, and the client's hanging up is the handler's business again. */
   #stream(reason: TombstoneReason): void {
     const [res, native, head] = [this.#res, this.#native, this.#head];
-    const chunks = this.#chunks.splice(0);
+    const held = this.#body();
+    this.#chunks = [];
+    this.#size = 0;
     this.#tombstone = reason;
     this.#phase = "streaming";
-    this.#size = 0;
-    if (this.#clientGone || head === undefined) return;
-    native.writeHead.call(res, head.statusCode, head.statusMessage);
-    for (const chunk of chunks) if (!this.#holdsBack(chunk)) native.write.call(res, chunk);
+    if (head === undefined) return;
+    const { statusCode, statusMessage } = head;
+    setStatus(res, statusCode, reasonPhrase(head));
+    // An implicit head goes out with the first chunk, as always.
+    if (this.#explicitHead) native.writeHead.call(res, statusCode, statusMessage);
+    if (this.#closeHeld) {
+      this.#resolve(this.#recording());
+      process.nextTick(() => native.emit.call(res, "close"));
+    }
+    if (held.byteLength > 0) this.#pass(held);
   }
 
-  /** Whether a streamed chunk must wait for the end: it completes the declared length, or nobody takes it. */
-  #holdsBack(bytes: Buffer): boolean {
+  /** Sends a streamed chunk, but for bytes that complete the declared length: the client would take that for the end. */
+  #pass(bytes: Buffer, callback?: Callback): boolean {
+    const left = Number(this.#res.getHeader("content-length") ?? Number.NaN) - this.#size;
     this.#size += bytes.byteLength;
-    if (this.#clientGone) return true;
-    const declared = this.#res.getHeader("content-length");
-    if (declared === undefined || this.#size < Number(declared)) return false;
-    this.#chunks.push(bytes);
+    if (!(bytes.byteLength >= left)) return this.#native.write.call(this.#res, bytes, callback);
+    // Beyond its length it is no part of this response: the client would read it as the start of the next one.
+    if (left > 0) this.#chunks.push(Buffer.from(bytes.subarray(0, left)));
+    if (callback !== undefined) process.nextTick(callback);
     return true;
   }
 
   #recording(): RecordedResponse {
-    const head = this.#head ?? this.#before;
-    const standard = head.statusMessage === STATUS_CODES[head.statusCode];
-    return {
-      statusCode: head.statusCode,
-      ...(standard ? {} : { statusMessage: head.statusMessage }),
-      ...(this.#tombstone === undefined
-        ? { headers: changedFields(head.headers, this.#before.headers), body: this.#body() }
-        : { headers: [], body: NO_BODY, tombstone: this.#tombstone }),
-      ...(this.#trailers.length > 0 ? { trailers: this.#trailers } : {}),
-    };
+    const head = this.#head ?? { ...readHead(this.#res), chunked: false };
+    const { statusCode } = head;
+    const statusMessage = reasonPhrase(head);
+    const status = { statusCode, ...(statusMessage === undefined ? {} : { statusMessage }) };
+    if (this.#tombstone !== undefined) {
+      return { ...status, headers: [], body: NO_BODY, tombstone: this.#tombstone };
+    }
+    const headers = changedFields(head.headers, this.#before.headers);
+    // Node sends trailers only where it sends chunks.
+    const trailers = head.chunked && this.#trailers.length > 0 ? { trailers: this.#trailers } : {};
+    return { ...status, headers, body: this.#body(), ...trailers };
   }
 
   #body(): Buffer {
@@ -297,68 +290,69 @@ export class ResponseRecorder {
     return this.#chunks[0] ?? first;
   }
 
-  #sendRecorded(): void {
-    const [res, native, head] = [this.#res, this.#native, this.#head ?? this.#before];
-    const body = this.#body();
-    res.statusCode = head.statusCode;
-    res.statusMessage = head.statusMessage;
-    if (this.#bodiless) {
-      native.end.call(res);
-      return;
-    }
-    // The length that the handler declared may be wrong; the one that leaves is not.
-    if (res.hasHeader("content-length")) {
-      native.setHeader.call(res, "Content-Length", body.byteLength);
-    }
-    if (this.#trailers.length > 0) {
-      native.writeHead.call(res, head.statusCode, head.statusMessage);
-      native.write.call(res, body);
-      native.addTrailers.call(res, this.#trailers);
-      native.end.call(res);
-    } else native.end.call(res, body);
+  /** Where chunks are not asked for, a length serves the client better: the body is there as a whole. */
+  #needsChunks({ chunked }: ComposedHead): boolean {
+    const res = this.#res;
+    const asked = res.hasHeader("Transfer-Encoding") || res.hasHeader("Trailer");
+    return chunked && (asked || this.#trailers.length > 0);
+  }
+
+  #endStream(): void {
+    const res = this.#res;
+    if (res.destroyed) return;
+    // The stream may have ended short of a length it declared: too late to refuse that.
+    res.strictContentLength = false;
+    res.end(this.#body(), this.#whenSent);
   }
 
   /** The client is gone: what is left is to tell the handler, in the order it would have seen. */
   #endForNobody(): void {
-    this.#native.end.call(this.#res);
-    if (this.#closeHeld) this.#native.emit.call(this.#res, "close");
+    this.#res.end(this.#whenSent);
+    if (this.#closeHeld) this.#res.emit("close");
   }
 
-  #holdsClose(): boolean {
+  #keepsFromHandler(event: string): boolean {
+    // Bare, a late write is no event any more once the response is sent; here that may take as long as the store does.
+    if (event === "error") return this.#ended && this.#res.listenerCount("error") === 0;
+    if (event !== "close") return false;
+    if (this.#phase === "recording") {
+      this.#holdClose();
+      return true;
+    }
     // A stream that nobody takes is over; whether its handler goes on is not ours to know.
-    if (this.#phase === "streaming" && !this.#clientGone) this.#resolve(this.#recording());
-    if (this.#phase !== "recording") return this.#closeHeld && this.#phase !== "done";
+    this.#resolve(this.#recording());
+    return false;
+  }
+
+  #holdClose(): void {
+    const { socket } = this.#res;
     this.#clientGone = true;
     this.#closeHeld = true;
-    return true;
+    // Frameworks take a response for finished when its socket is no longer writable, and would not answer at all.
+    if (socket !== null) {
+      this.#overrides.replace("socket", Object.create(socket, { writable: { value: true } }));
+    }
   }
 
   #destroyed(error: Error | undefined): void {
-    if (this.#phase === "done") return;
-    if (!this.#ended) this.#phase = "done";
     this.#handlerDestroyed = true;
     this.#reject(
       new Error("The handler destroyed the response before it ended it.", { cause: error }),
     );
+    if (!this.#ended) this.#stop();
   }
 
-  #refuseLate(callback: Callback | undefined): false {
-    const error = writeAfterEnd();
-    process.nextTick(() => {
-      callback?.(error);
-      this.#res.emit("error", error);
-    });
-    return false;
+  get #isBodiless(): boolean {
+    return isBodiless(this.#res, this.#head?.statusCode ?? this.#res.statusCode);
   }
 
-  /** Answers to HEAD, and 1xx, 204 and 304, have no body (RFC 9110 section 6.4.1); Node ignores what is written. */
-  get #bodiless(): boolean {
-    const statusCode = this.#head?.statusCode ?? this.#res.statusCode;
-    return (
-      this.#res.req.method === "HEAD" ||
-      statusCode === 204 ||
-      statusCode === 304 ||
-      statusCode < 200
-    );
+  /** Whether the client has the whole answer once it has the head. */
+  get #endsWithHead(): boolean {
+    return this.#isBodiless || Number(this.#res.getHeader("content-length") ?? Number.NaN) === 0;
   }
+}
+
+/** Only where it is not the standard one of the status. */
+function reasonPhrase({ statusCode, statusMessage }: Head): string | undefined {
+  return statusMessage === STATUS_CODES[statusCode] ? undefined : statusMessage;
 }

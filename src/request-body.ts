@@ -1,5 +1,6 @@
 /** Reads a request's body up to a limit without taking it away from whoever reads the request next. */
 import type { IncomingMessage } from "node:http";
+import { isUint8Array } from "node:util/types";
 
 export type RequestBody =
   | {
@@ -25,30 +26,42 @@ const EMPTY: RequestBody = { state: "read", body: new Uint8Array(0) };
 /** Bodies read already: a second middleware on the same request finds the bytes here. */
 const bodies = new WeakMap<IncomingMessage, RequestBody>();
 
+/** A request that was read is shielded from its client's hanging up, see {@link shieldRequest}. */
 export async function readRequestBody(
   req: IncomingMessage,
   maxBytes: number,
 ): Promise<RequestBody> {
-  // RFC 9112 section 6.3: without either field a request has no body, and its stream is not touched.
-  const declared = req.headers["content-length"];
-  if (req.headers["transfer-encoding"] === undefined && Number(declared ?? 0) === 0) return EMPTY;
-  const known = bodies.get(req) ?? parsedBody(req);
-  if (known !== undefined) return known;
-  if (req.destroyed && !req.complete) return { state: "aborted" };
-  if (Number(declared) > maxBytes) return { state: "too-large" };
-  const result = await collect(req, maxBytes);
-  if (result.state === "read") bodies.set(req, result);
+  const result = withinLimit(readBefore(req) ?? (await collect(req, maxBytes)), maxBytes);
+  if (result.state === "read") {
+    bodies.set(req, result);
+    shieldRequest(req);
+  }
   return result;
+}
+
+/** What there is to know without reading. */
+function readBefore(req: IncomingMessage): RequestBody | undefined {
+  // RFC 9112 section 6.3: without either field a request has no body, and its stream is not touched.
+  const { "content-length": declared = 0, "transfer-encoding": coding } = req.headers;
+  const known = coding === undefined && Number(declared) === 0 ? EMPTY : bodies.get(req);
+  // Destroyed before anybody read its end: the client is gone, and with it what no handler could read any more.
+  if (req.destroyed && !req.readableEnded) return { state: "aborted" };
+  return known ?? parsedBody(req);
+}
+
+function withinLimit(result: RequestBody, maxBytes: number): RequestBody {
+  const tooLong = result.state === "read" && result.body.byteLength > maxBytes;
+  return tooLong ? { state: "too-large" } : result;
 }
 
 /** The body as an earlier reader left it, if there was one. */
 function parsedBody(req: ParsedRequest): RequestBody | undefined {
   const contentType = "application/json";
-  if (req.rawBody instanceof Uint8Array) return { state: "read", body: req.rawBody };
+  if (isUint8Array(req.rawBody)) return { state: "read", body: req.rawBody };
   const consumed = req.readableEnded || req.readableDidRead || req.readableFlowing === true;
   if (!consumed) return undefined;
   if (req.body === undefined) return { state: "consumed" };
-  if (req.body instanceof Uint8Array) return { state: "read", body: req.body };
+  if (isUint8Array(req.body)) return { state: "read", body: req.body };
   if (typeof req.body === "string") return { state: "read", body: Buffer.from(req.body) };
   return { state: "read", body: Buffer.from(JSON.stringify(req.body) ?? ""), contentType };
 }
@@ -59,6 +72,9 @@ function parsedBody(req: ParsedRequest): RequestBody | undefined {
  * it with `true` keeps the socket flowing beyond the stream's high-water mark, up to our own limit.
  */
 function collect(req: IncomingMessage, maxBytes: number): Promise<RequestBody> {
+  if (Number(req.headers["content-length"]) > maxBytes) {
+    return Promise.resolve({ state: "too-large" });
+  }
   const chunks: Buffer[] = [];
   let size = 0;
   if (req.readableLength > 0) {
@@ -99,13 +115,21 @@ function joined(chunks: readonly Buffer[]): Buffer {
   return only !== undefined && chunks.length === 1 ? only : Buffer.concat(chunks);
 }
 
+/** Shields that are up, by what takes them down. */
+const shields = new WeakMap<IncomingMessage, () => void>();
+
 /**
  * Keeps a request readable when its client hangs up: Node would destroy the stream, and the buffered body with it,
- * and a handler that has not read it yet would fail on a request that arrived whole.
+ * and a handler that has not read it yet would fail on a request that arrived whole. It is up from when the body is
+ * whole: to shield a request again does nothing.
  *
  * @returns Ends the shield; the request is destroyed then if it would have been before.
  */
 export function shieldRequest(req: IncomingMessage): () => void {
+  return shields.get(req) ?? putUpShield(req);
+}
+
+function putUpShield(req: IncomingMessage): () => void {
   const { socket } = req;
   const destroy = req.destroy.bind(req);
   let held: NodeJS.ErrnoException | undefined;
@@ -118,9 +142,12 @@ export function shieldRequest(req: IncomingMessage): () => void {
   // ECONNRESET is what Node's server gives to every request of a connection that closed.
   req.destroy = (error?: NodeJS.ErrnoException) =>
     error?.code === "ECONNRESET" ? hold(error) : destroy(error);
-  return () => {
+  const takeDown = () => {
+    if (!shields.delete(req)) return;
     Reflect.deleteProperty(req, "destroy");
     req.socket = socket;
     if (held !== undefined) destroy(held);
   };
+  shields.set(req, takeDown);
+  return takeDown;
 }

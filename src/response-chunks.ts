@@ -1,5 +1,5 @@
-/** What `write` and `end` accept, and the errors that Node gives for what they do not. */
-import { coded } from "./response-head.js";
+/** What `write` and `end` take. */
+import { isUint8Array } from "node:util/types";
 
 export type Callback = (error?: Error | null) => void;
 
@@ -20,30 +20,24 @@ export function chunkArguments(args: readonly unknown[]): ChunkArguments {
   };
 }
 
+/** What Node takes as a chunk: by kind, not by class, because bytes may come from another realm. */
+export function isChunk(chunk: unknown): chunk is string | Uint8Array {
+  return typeof chunk === "string" || isUint8Array(chunk);
+}
+
 /** The bytes of a chunk; of bytes, a view. */
-export function chunkBytes(chunk: unknown, encoding: BufferEncoding | undefined): Buffer {
-  if (chunk === null) {
-    throw coded(TypeError, "ERR_STREAM_NULL_VALUES", "May not write null values to stream");
-  }
-  if (typeof chunk === "string") return Buffer.from(chunk, encoding ?? "utf8");
-  if (chunk instanceof Uint8Array) {
-    return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  }
-  throw coded(
-    TypeError,
-    "ERR_INVALID_ARG_TYPE",
-    `The "chunk" argument must be of type string or an instance of Buffer or Uint8Array. Received ${typeof chunk}`,
-  );
+export function chunkBytes(
+  chunk: string | Uint8Array,
+  encoding: BufferEncoding | undefined,
+): Buffer {
+  if (typeof chunk === "string") return Buffer.from(chunk, encoding);
+  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 }
 
-export function writeAfterEnd(): Error {
-  return coded(Error, "ERR_STREAM_WRITE_AFTER_END", "write after end");
-}
-
-export function headersSent(action: string): Error {
-  return coded(
-    Error,
-    "ERR_HTTP_HEADERS_SENT",
-    `Cannot ${action} headers after they are sent to the client`,
-  );
+/** Bytes that stay what they are, whatever becomes of the chunk: a writer may reuse its buffer. */
+export function keptBytes(
+  chunk: string | Uint8Array,
+  encoding: BufferEncoding | undefined,
+): Buffer {
+  return typeof chunk === "string" ? chunkBytes(chunk, encoding) : Buffer.from(chunk);
 }

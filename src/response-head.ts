@@ -1,92 +1,106 @@
-/** The head of a `http.ServerResponse`: every form of `writeHead`, applied and read back as Node would send it. */
-import {
-  STATUS_CODES,
-  validateHeaderName,
-  validateHeaderValue,
-  type ServerResponse,
-} from "node:http";
+/** The head of a `http.ServerResponse`: composed as Node would send it, read back, and put back. */
+import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { HeaderFields } from "./store.js";
 
-export type WriteHeadArguments = [statusCode: number, ...rest: unknown[]];
-
-/** The methods that set header fields, as they were before anything was overridden. */
-export type HeadMethods = Pick<ServerResponse, "setHeader" | "appendHeader" | "removeHeader">;
+export type WriteHeadArguments = readonly unknown[];
 
 export interface Head {
   readonly statusCode: number;
   readonly statusMessage: string;
   readonly headers: HeaderFields;
+  /** Whether Node adds a Date. */
+  readonly sendDate: boolean;
 }
 
-/** Does what `writeHead` does short of sending: status, reason phrase and header fields go to `res`. */
-export function applyHead(
+/** A head that stands: to the handler it has been sent. */
+export interface ComposedHead extends Head {
+  /** Its lines, as Node keeps them in `_header` to know that the head is out. */
+  readonly text: string;
+  /** Whether the body goes out in chunks, so that trailers can follow it. */
+  readonly chunked: boolean;
+}
+
+/** What Node's `writeHead` reads and writes besides the public fields; these names are the same from Node 20 to 24. */
+interface Internals {
+  _header: string | null;
+  _contentLength: number | null;
+  _send: () => boolean;
+  getRawHeaderNames(): string[];
+}
+
+export type NodeResponse = ServerResponse & Internals;
+
+/** Node's own methods, whoever has wrapped those of one response. */
+export function prototypeOf(res: ServerResponse): Record<"writeHead" | "write" | "end", Method> {
+  return Object.getPrototypeOf(res) as Record<"writeHead" | "write" | "end", Method>;
+}
+
+type Method = (...args: readonly unknown[]) => unknown;
+
+/**
+ * Does what `writeHead` does short of sending. Node itself does it, on a draft that only inherits from the response: so
+ * all forms of arguments, all checks and all errors are those of the Node that runs.
+ *
+ * @param whole The body is complete with this head: Node then sends its length, where it would send chunks.
+ */
+export function composeHead(
   res: ServerResponse,
-  methods: HeadMethods,
-  [given, ...rest]: WriteHeadArguments,
-): void {
-  const statusCode = given | 0;
-  if (statusCode < 100 || statusCode > 999) {
-    throw coded(RangeError, "ERR_HTTP_INVALID_STATUS_CODE", `Invalid status code: ${given}`);
+  args: WriteHeadArguments,
+  whole: boolean,
+): ComposedHead {
+  const draft = Object.create(res, {
+    _header: own((res as NodeResponse)._header),
+    // Only whether it is a number matters here.
+    _contentLength: own(whole ? 0 : null),
+    // A response with an Expect field would leave at once.
+    _send: own(() => true),
+  }) as NodeResponse;
+  try {
+    Reflect.apply(prototypeOf(res).writeHead, draft, args);
+  } finally {
+    // Also where it threw, as Node leaves them.
+    res.statusCode = draft.statusCode;
+    res.statusMessage = draft.statusMessage;
   }
-  const reason = typeof rest[0] === "string" ? rest[0] : undefined;
-  const headers = reason === undefined ? (rest[1] ?? rest[0]) : rest[1];
-  res.statusMessage = reason ?? (res.statusMessage || (STATUS_CODES[statusCode] ?? "unknown"));
-  validateHeaderValue("statusMessage", res.statusMessage);
-  res.statusCode = statusCode;
-  if (Array.isArray(headers)) applyList(res, methods, headers);
-  else if (headers !== undefined && headers !== null) applyObject(res, methods, headers);
+  if (res.getHeaderNames().length === 0) appendAll(res, args);
+  return { ...readHead(res), text: draft._header ?? "", chunked: draft.chunkedEncoding };
 }
 
-type HeaderValue = string | number | readonly string[];
-
-function applyObject(res: ServerResponse, methods: HeadMethods, headers: object): void {
-  for (const [name, value] of Object.entries(headers) as [string, HeaderValue][]) {
-    if (name !== "") methods.setHeader.call(res, name, value);
-  }
+function own(value: unknown): PropertyDescriptor {
+  return { value, writable: true };
 }
 
-/** Pairs, or names and values in turn: these replace what was set before, and repetitions among them are kept. */
-function applyList(res: ServerResponse, methods: HeadMethods, list: readonly unknown[]): void {
-  const flat = (Array.isArray(list[0]) ? list.flat() : list) as (string & HeaderValue)[];
-  if (flat.length % 2 !== 0) {
-    throw coded(TypeError, "ERR_INVALID_ARG_VALUE", "The argument 'headers' must hold pairs.");
-  }
-  const pairs = Array.from(
-    { length: flat.length / 2 },
-    (_, i) => [flat[2 * i], flat[2 * i + 1]] as [string, string | readonly string[]],
-  );
-  for (const [name] of pairs) if (name) methods.removeHeader.call(res, name);
-  for (const [name, value] of pairs) {
-    if (name) methods.appendHeader.call(res, name, Array.isArray(value) ? value : String(value));
-  }
+/** Node keeps the fields of `writeHead` only where others were set before; on their own it sends them as they are. */
+function appendAll(res: ServerResponse, args: WriteHeadArguments): void {
+  const given = args[2] ?? (typeof args[1] === "string" ? undefined : args[1]);
+  const fields = (given ?? {}) as OutgoingHttpHeaders | OutgoingHttpHeader[];
+  const list = (Array.isArray(fields) ? pairs(fields) : Object.entries(fields)) as Field[];
+  for (const [name, value] of list.flatMap(repeated)) res.appendHeader(name, value);
+}
+
+function pairs(list: readonly OutgoingHttpHeader[]): readonly Field[] {
+  if (Array.isArray(list[0])) return list as unknown as Field[];
+  return list.flatMap((name, i) => (i % 2 === 0 ? [[String(name), list[i + 1] ?? ""]] : []));
 }
 
 /** The header fields that are set on a response, names in their own case, repetitions one by one. */
-export function headerFields(res: ServerResponse): HeaderFields {
-  // Node has it on every outgoing message since 15.4; the type declarations only on ClientRequest.
-  const names = (res as ServerResponse & { getRawHeaderNames(): string[] }).getRawHeaderNames();
-  return names.flatMap((name) => {
-    const value = res.getHeader(name) ?? "";
-    return Array.isArray(value)
-      ? value.map((one): [string, string] => [name, one])
-      : [[name, String(value)] as [string, string]];
-  });
+function headerFields(res: ServerResponse): HeaderFields {
+  const names = (res as NodeResponse).getRawHeaderNames();
+  return names.flatMap((name) => repeated([name, res.getHeader(name) ?? ""]));
 }
 
-/** Trailers as `addTrailers` takes them, validated as it does. */
-export function fieldsOf(
-  trailers: NodeJS.ReadOnlyDict<string> | readonly (readonly [string, string])[],
-): HeaderFields {
-  const entries = Array.isArray(trailers)
-    ? (trailers as readonly (readonly [string, string])[])
-    : (Object.entries(trailers) as [string, string][]);
-  return entries.flatMap(([name, value]) => {
-    validateHeaderName(name);
-    return [value].flat().map((one): [string, string] => {
-      validateHeaderValue(name, one);
-      return [name, one];
-    });
-  });
+function repeated([name, value]: Field): HeaderFields {
+  return [value].flat().map((one) => [name, String(one)] as const);
+}
+
+type Field = readonly [name: string, value: OutgoingHttpHeader];
+
+export type Trailers = NodeJS.ReadOnlyDict<OutgoingHttpHeader> | readonly Field[];
+
+/** Trailers as `addTrailers` took them. */
+export function trailerFields(trailers: Trailers): HeaderFields {
+  const fields = (Array.isArray(trailers) ? trailers : Object.entries(trailers)) as Field[];
+  return fields.flatMap(repeated);
 }
 
 /** Those of `fields` that are not the same in `before`, compared name by name. */
@@ -122,27 +136,22 @@ export function setFields(res: ServerResponse, fields: HeaderFields): void {
   }
 }
 
-/** Puts status, reason phrase and header fields back to what they were. */
+/** Puts status, reason phrase, header fields and trailers back to what they were. */
 export function resetHead(res: ServerResponse, head: Head): void {
   for (const name of res.getHeaderNames()) res.removeHeader(name);
   setFields(res, head.headers);
+  res.addTrailers({});
   res.statusCode = head.statusCode;
   res.statusMessage = head.statusMessage;
+  res.sendDate = head.sendDate;
 }
 
 export function readHead(res: ServerResponse): Head {
-  return {
-    statusCode: res.statusCode,
-    statusMessage: res.statusMessage,
-    headers: headerFields(res),
-  };
+  const { statusCode, statusMessage, sendDate } = res;
+  return { statusCode, statusMessage, sendDate, headers: headerFields(res) };
 }
 
-/** An error as Node's own: same class, code and meaning, for code that looks at them. */
-export function coded(
-  type: new (message: string) => Error,
-  code: string,
-  message: string,
-): Error & { code: string } {
-  return Object.assign(new type(message), { code });
+/** Answers to HEAD, and 1xx, 204 and 304, have no body (RFC 9110 section 6.4.1); Node ignores what is written. */
+export function isBodiless(res: ServerResponse, statusCode: number): boolean {
+  return res.req.method === "HEAD" || statusCode === 204 || statusCode === 304 || statusCode < 200;
 }

@@ -1,0 +1,104 @@
+/** Any program of response calls that Node accepts gives the client the same with and without the middleware. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { idempotency } from "../../src/index.js";
+import { memoryStore } from "../../stores/memory.js";
+import { serve } from "../support/http.js";
+import { codeOf, essence, replayEssence } from "../support/side-by-side.js";
+
+/** One call of a method of the response, as plain JavaScript makes it. */
+type Step = readonly [method: string, ...args: readonly unknown[]];
+type Program = readonly Step[];
+
+const names = fc.constantFrom("X-A", "x-b", "Content-Type", "ETag", "Vary", "Link");
+// ASCII only: Node itself sends other characters as latin1 or as UTF-8, by what the first chunk happens to be.
+const values = fc.constantFrom("1", "two", "a, b", "text/plain", "");
+const statuses = fc.constantFrom(200, 201, 204, 299, 304, 400, 404, 422);
+const objects = fc.dictionary(names, values, { maxKeys: 3 });
+// One name once: what Node makes of repetitions in a flat list differs between its versions.
+const lists = fc
+  .uniqueArray(fc.tuple(names, values), { maxLength: 3, selector: ([name]) => name.toLowerCase() })
+  .map((pairs) => pairs.flat());
+const bytes = fc.uint8Array({ maxLength: 20 }).map((list) => Buffer.from(list));
+const chunks = fc.oneof(
+  fc.tuple(fc.string({ maxLength: 20 }), fc.constantFrom("utf8", "latin1", "utf16le", undefined)),
+  // What is no hex takes the whole process down in Node itself.
+  fc
+    .tuple(bytes, fc.constantFrom("hex", "base64"))
+    .map(([list, as]) => [list.toString(as as BufferEncoding), as] as const),
+  fc.tuple(bytes),
+);
+
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  fc.tuple(fc.constant("setHeader"), names, fc.oneof(values, fc.array(values, { maxLength: 2 }))),
+  fc.tuple(fc.constant("appendHeader"), names, values),
+  fc.tuple(fc.constant("removeHeader"), names),
+  fc.tuple(fc.constant("status"), statuses),
+  fc.tuple(fc.constant("writeHead"), fc.oneof(statuses, fc.constantFrom(99, 1_000))),
+  fc.tuple(fc.constant("writeHead"), statuses, fc.oneof(objects, lists)),
+  fc.tuple(fc.constant("writeHead"), statuses, fc.constantFrom("Fine", "So la la"), objects),
+  chunks.map((args): Step => ["write", ...args]),
+  fc.constantFrom<Step>(["write", 7], ["write", undefined]),
+);
+const ends: fc.Arbitrary<Step> = fc.oneof(
+  fc.constant<Step>(["end"]),
+  chunks.map((args): Step => ["end", ...args]),
+);
+const programs: fc.Arbitrary<Program> = fc
+  .tuple(fc.array(steps, { maxLength: 8 }), ends, fc.array(steps, { maxLength: 2 }))
+  .map(([before, end, after]) => [
+    ...before,
+    end,
+    // A write after the end is an error event in both, and its time is not this test's matter.
+    ...after.filter(([method]) => method !== "write"),
+  ]);
+
+/** Runs a program and notes what each call threw and what the handler could see after it. */
+function run(program: Program, res: ServerResponse): unknown[] {
+  return program.map(([method, ...given]) => {
+    // Node keeps the arrays that it is given, and appends to them.
+    const args = structuredClone(given);
+    const threw = codeOf(() => {
+      if (method === "status") res.statusCode = Number(args[0]);
+      else Reflect.apply(Reflect.get(res, method), res, args);
+      return undefined;
+    });
+    return [method, threw, res.headersSent, res.writableEnded];
+  });
+}
+
+test("P1: a response arrives as without the middleware, and its replay is the same, whatever was called", async () => {
+  const programsById = new Map<string, Program>();
+  const seen = new Map<string, unknown[]>();
+  const handler = (as: string) => (req: IncomingMessage, res: ServerResponse) => {
+    const id = String(req.headers["x-program"]);
+    const notes = run(programsById.get(id) ?? [], res);
+    seen.set(as + id, notes);
+  };
+  // Every status is a result here: what is replayed is what this test is about.
+  const safe = idempotency(memoryStore(), { shouldStore: () => true });
+  await using bare = await serve(handler("bare"));
+  await using kept = await serve(safe.wrap(handler("kept")));
+  let count = 0;
+
+  await fc.assert(
+    fc.asyncProperty(programs, async (program) => {
+      count += 1;
+      const id = String(count);
+      programsById.set(id, program);
+      const sent = { key: id, headers: { "X-Program": id } };
+
+      const alone = await bare.send(sent);
+      const first = await kept.send(sent);
+      const replay = await kept.send(sent);
+
+      expect(seen.get(`kept${id}`)).toEqual(seen.get(`bare${id}`));
+      expect(essence(first)).toEqual(essence(alone));
+      expect(replayEssence(replay)).toEqual(replayEssence(alone));
+      expect(replay.headers["idempotency-replayed"]).toBe("true");
+    }),
+    { numRuns: 300 },
+  );
+  expect(count).toBeGreaterThanOrEqual(300);
+}, 30_000);
