@@ -8,7 +8,7 @@ import {
 import { storableHeaders } from "./headers.js";
 import type { Problem } from "./problem.js";
 import type { Callback } from "./response-chunks.js";
-import { isBodiless, setFields } from "./response-head.js";
+import { isBodiless, setFields, setStatus, type Status } from "./response-head.js";
 import type { CachedResponse, HeaderFields } from "./store.js";
 
 /** How long the rest of a refused body is read and dropped, so that the client gets to read the refusal. */
@@ -25,7 +25,7 @@ export function sendReplay(
   response: CachedResponse,
   extra?: Readonly<Record<string, string>> | null,
 ): void {
-  if (!isUnanswered(res)) return;
+  if (isAnswered(res)) return;
   const { headers, trailers } = response;
   setFields(res, headers);
   setFields(res, storableHeaders(sendable(extra), ALL_FIELDS));
@@ -49,9 +49,7 @@ function sendable(extra: Readonly<Record<string, string>> | null | undefined): H
   });
 }
 
-interface WholeAnswer {
-  readonly statusCode: number;
-  readonly statusMessage?: string | undefined;
+interface WholeAnswer extends Status {
   readonly body: Uint8Array;
 }
 
@@ -68,8 +66,8 @@ export function sendWhole(
   callback?: Callback,
 ): void {
   const { statusCode, statusMessage, body } = answer;
-  const bodiless = isBodiless(res, statusCode);
-  setStatus(res, statusCode, statusMessage);
+  const bodiless = isBodiless(res, answer);
+  setStatus(res, answer);
   if (!bodiless && !chunked) setLength(res, body);
   // Only as an argument can the reason phrase be empty.
   if (statusMessage === "") res.writeHead(statusCode, "");
@@ -78,16 +76,6 @@ export function sendWhole(
     res.write(body);
     res.end(callback);
   } else res.end(body, callback);
-}
-
-/** The standard reason phrase is left to Node: wrappers may still change the status. */
-export function setStatus(
-  res: ServerResponse,
-  statusCode: number,
-  statusMessage: string | undefined,
-): void {
-  res.statusCode = statusCode;
-  res.statusMessage = statusMessage ?? "";
 }
 
 /**
@@ -100,7 +88,7 @@ function setLength(res: ServerResponse, body: Uint8Array): void {
 }
 
 export function sendProblem(res: ServerResponse, problem: Problem): void {
-  if (!isUnanswered(res)) return;
+  if (isAnswered(res)) return;
   setFields(res, problem.headers);
   sendWhole(res, problem, false);
 }
@@ -114,15 +102,15 @@ export function sendProblemAndClose(
   res: ServerResponse,
   problem: Problem,
 ): void {
-  if (!isUnanswered(res)) return;
-  const { statusCode, headers, body } = problem;
+  if (isAnswered(res)) return;
+  const { headers, body } = problem;
   setFields(res, headers);
   res.setHeader("Connection", "close");
   if (req.complete) {
     sendWhole(res, problem, false);
     return;
   }
-  setStatus(res, statusCode, undefined);
+  setStatus(res, problem);
   setLength(res, body);
   res.write(body);
   const timer = setTimeout(end, LINGER_MS).unref();
@@ -134,7 +122,7 @@ export function sendProblemAndClose(
   req.once("end", end).once("close", end).resume();
 }
 
-/** Whether an answer can be sent: somebody outside may have begun one meanwhile, and only it can end that. */
-function isUnanswered(res: ServerResponse): boolean {
-  return !res.headersSent;
+/** Somebody outside may have begun an answer meanwhile, and only they can end it. */
+function isAnswered(res: ServerResponse): boolean {
+  return res.headersSent;
 }

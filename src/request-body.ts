@@ -141,7 +141,7 @@ function putUpShield(req: IncomingMessage): () => void {
   };
   // ECONNRESET is what Node's server gives to every request of a connection that closed.
   req.destroy = (error?: NodeJS.ErrnoException) =>
-    error?.code === "ECONNRESET" ? hold(error) : destroy(error);
+    error?.code === "ECONNRESET" && socket.destroyed ? hold(error) : destroy(error);
   const takeDown = () => {
     if (!shields.delete(req)) return;
     Reflect.deleteProperty(req, "destroy");

@@ -34,10 +34,26 @@ export function chunkBytes(
   return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 }
 
-/** Bytes that stay what they are, whatever becomes of the chunk: a writer may reuse its buffer. */
-export function keptBytes(
-  chunk: string | Uint8Array,
-  encoding: BufferEncoding | undefined,
-): Buffer {
-  return typeof chunk === "string" ? chunkBytes(chunk, encoding) : Buffer.from(chunk);
+/** Bytes in their order, in pieces until they are wanted whole. */
+export class HeldBytes {
+  #pieces: Buffer[] = [];
+
+  add(piece: Buffer): void {
+    if (piece.byteLength > 0) this.#pieces.push(piece);
+  }
+
+  get whole(): Buffer {
+    const [only = Buffer.alloc(0), ...others] = this.#pieces;
+    if (others.length === 0) return only;
+    const whole = Buffer.concat(this.#pieces);
+    this.#pieces = [whole];
+    return whole;
+  }
+
+  /** Gives them away. */
+  take(): Buffer {
+    const { whole } = this;
+    this.#pieces = [];
+    return whole;
+  }
 }

@@ -1,6 +1,11 @@
 /** The head of a `http.ServerResponse`: composed as Node would send it, read back, and put back. */
-import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from "node:http";
-import type { HeaderFields } from "./store.js";
+import {
+  STATUS_CODES,
+  type OutgoingHttpHeader,
+  type OutgoingHttpHeaders,
+  type ServerResponse,
+} from "node:http";
+import type { HeaderFields, RecordedResponse, TombstoneReason } from "./store.js";
 
 export type WriteHeadArguments = readonly unknown[];
 
@@ -103,8 +108,25 @@ export function trailerFields(trailers: Trailers): HeaderFields {
   return fields.flatMap(repeated);
 }
 
+/** What is recorded of a response: short of the fields that were `before` it, which every response gets anew. */
+export function recordingOf(
+  head: ComposedHead,
+  before: Head,
+  body: Buffer,
+  trailers: HeaderFields,
+): RecordedResponse {
+  const headers = changedFields(head.headers, before.headers);
+  const recorded = { ...statusOf(head), headers, body };
+  // Node sends trailers only where it sends chunks.
+  return head.chunked && trailers.length > 0 ? { ...recorded, trailers } : recorded;
+}
+
+export function tombstoneOf(head: Head, tombstone: TombstoneReason): RecordedResponse {
+  return { ...statusOf(head), headers: [], body: Buffer.alloc(0), tombstone };
+}
+
 /** Those of `fields` that are not the same in `before`, compared name by name. */
-export function changedFields(fields: HeaderFields, before: HeaderFields): HeaderFields {
+function changedFields(fields: HeaderFields, before: HeaderFields): HeaderFields {
   if (before.length === 0) return fields;
   const old = byName(before);
   const now = byName(fields);
@@ -151,7 +173,43 @@ export function readHead(res: ServerResponse): Head {
   return { statusCode, statusMessage, sendDate, headers: headerFields(res) };
 }
 
+export interface Status {
+  readonly statusCode: number;
+  /** Reason phrase, only where it is not the standard one of the status. */
+  readonly statusMessage?: string;
+}
+
+export function statusOf({ statusCode, statusMessage }: Head): Status {
+  const standard = statusMessage === STATUS_CODES[statusCode];
+  return standard ? { statusCode } : { statusCode, statusMessage };
+}
+
+/** A standard reason phrase is left to Node: wrappers outside may still change the status. */
+export function setStatus(res: ServerResponse, { statusCode, statusMessage = "" }: Status): void {
+  res.statusCode = statusCode;
+  res.statusMessage = statusMessage;
+}
+
 /** Answers to HEAD, and 1xx, 204 and 304, have no body (RFC 9110 section 6.4.1); Node ignores what is written. */
-export function isBodiless(res: ServerResponse, statusCode: number): boolean {
+export function isBodiless(res: ServerResponse, { statusCode }: Status): boolean {
   return res.req.method === "HEAD" || statusCode === 204 || statusCode === 304 || statusCode < 200;
+}
+
+/** Whether the client has the whole answer once it has the head. */
+export function endsWithHead(res: ServerResponse, status: Status): boolean {
+  return isBodiless(res, status) || declaredLength(res) === 0;
+}
+
+/** What `Content-Length` says, or `NaN`. */
+export function declaredLength(res: ServerResponse): number {
+  return Number(res.getHeader("content-length") ?? Number.NaN);
+}
+
+export function isEventStream(res: ServerResponse): boolean {
+  return /^text\/event-stream\b/i.test(String(res.getHeader("content-type") ?? ""));
+}
+
+/** Whether the header fields do. */
+export function asksForChunks(res: ServerResponse): boolean {
+  return res.hasHeader("Transfer-Encoding") || res.hasHeader("Trailer");
 }

@@ -1,6 +1,16 @@
 /** Overrides on one response: put on, looked through, and taken off again. */
 import type { ServerResponse } from "node:http";
 
+const METHODS = [
+  "writeHead",
+  "flushHeaders",
+  "addTrailers",
+  "write",
+  "end",
+  "destroy",
+  "emit",
+] as const;
+
 /** A response's methods as they were found, with their overloads as rest arguments. */
 export interface NativeMethods extends Pick<ServerResponse, "flushHeaders" | "destroy" | "emit"> {
   writeHead(...args: readonly unknown[]): ServerResponse;
@@ -9,8 +19,12 @@ export interface NativeMethods extends Pick<ServerResponse, "flushHeaders" | "de
   end(...args: readonly unknown[]): ServerResponse;
 }
 
+export function nativeMethods(res: ServerResponse): NativeMethods {
+  return Object.fromEntries(METHODS.map((name) => [name, res[name]])) as unknown as NativeMethods;
+}
+
 /** The plain properties by which Node knows how far a response is; `headersSent` and its kind are getters over them. */
-export interface Progress {
+interface Progress {
   _header: string | null;
   finished: boolean;
   destroyed: boolean;
@@ -26,9 +40,9 @@ export class Overrides {
   }
 
   /** Puts something in the place of a method or property; whatever is put over it goes with it. */
-  replace(name: string, value: unknown): void {
+  replace(name: string, by: PropertyDescriptor): void {
     const found = Object.getOwnPropertyDescriptor(this.#res, name);
-    this.#define(name, { value, writable: true });
+    this.#define(name, by);
     this.#undo.push(() => {
       if (found === undefined) Reflect.deleteProperty(this.#res, name);
       else Object.defineProperty(this.#res, name, found);
@@ -48,14 +62,11 @@ export class Overrides {
   }
 
   takeOff(): void {
-    for (const undo of this.#undo.splice(0)) undo();
+    for (const undo of this.#undo.splice(0).toReversed()) undo();
   }
 
   #define(name: string, descriptor: PropertyDescriptor): void {
-    Object.defineProperty(this.#res, name, {
-      configurable: true,
-      enumerable: true,
-      ...descriptor,
-    });
+    const visible = { configurable: true, enumerable: true };
+    Object.defineProperty(this.#res, name, { ...visible, ...descriptor });
   }
 }

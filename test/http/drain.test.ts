@@ -1,10 +1,13 @@
 /** A clean shutdown: nothing new starts, nothing that ran is lost. */
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
 import { idempotency, type Store } from "../../src/index.js";
 import { memoryStore } from "../../stores/memory.js";
 import { fakeClock } from "../support/clock.js";
 import { deferred } from "../support/deferred.js";
-import { serve } from "../support/http.js";
+import { send, serve } from "../support/http.js";
 
 test("drain takes no new keys and resolves when the running request is answered", async () => {
   const started = deferred();
@@ -60,4 +63,28 @@ test("drain waits for responses that the store has not taken yet", async () => {
   const after = idempotency(store);
   await using next = await serve(after.wrap((_, res) => res.end("again")));
   expect(await next.send({ key: "k" })).toMatchObject({ status: 200, text: "done" });
+});
+
+test("a server that closes while a response is being stored sends it all the same", async () => {
+  const store = memoryStore();
+  const storing = deferred();
+  const gate = deferred();
+  const set: Store["set"] = async (...args) => {
+    storing.resolve();
+    await gate.promise;
+    return await store.set(...args);
+  };
+  const safe = idempotency({ ...store, set });
+  const server = createServer(safe.wrap((_, res) => res.end("paid")));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const answer = send((server.address() as AddressInfo).port, { key: "k" });
+  await storing.promise;
+
+  // Closes idle connections at once, and takes one for idle whose response looks finished.
+  const closed = once(server.close(), "close");
+  gate.resolve();
+
+  expect(await answer).toMatchObject({ status: 200, text: "paid" });
+  await closed;
 });

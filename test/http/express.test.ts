@@ -1,6 +1,5 @@
 /** Under Express 5 and 4: what its response methods, routers, error handlers and other middleware make of it. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import type { RequestListener } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
@@ -36,7 +35,7 @@ function app(handler: NumberedHandler, options?: Partial<HttpOptions>, make = ex
   };
   if (options === undefined) application.post("/payments", route);
   else application.post("/payments", idempotency(memoryStore(), options), route);
-  return { listener: application as unknown as RequestListener, runs: () => runs };
+  return { listener: application, runs: () => runs };
 }
 
 const responses: [name: string, handler: RequestHandler][] = [
@@ -54,11 +53,11 @@ const responses: [name: string, handler: RequestHandler][] = [
   ["write and end", (_, res) => void (res.write("a"), res.end("b"))],
 ];
 
-for (const [version, make] of [
-  ["Express 5", express],
-  ["Express 4", express4],
-] as const) {
-  describe(version, () => {
+for (const { version, make } of [
+  { version: 5, make: express },
+  { version: 4, make: express4 },
+]) {
+  describe(`Express ${version}`, () => {
     test.each(responses)("%s arrives as without the middleware, and again", async (_, handler) => {
       const bare = app(() => handler, undefined, make);
       const safe = app(() => handler, {}, make);
@@ -180,7 +179,7 @@ test("C7, C8: one key under two mounted routers and two route parameters never g
   router.post("/:id", safe, (req, res) => void res.send(`${req.baseUrl}/${req.params["id"]}`));
   application.use("/a", router);
   application.use("/b", router);
-  await using server = await serve(application as unknown as RequestListener);
+  await using server = await serve(application);
 
   expect(await server.send({ path: "/a/1", key: "k" })).toMatchObject({ text: "/a/1" });
   expect(await server.send({ path: "/b/1", key: "k" })).toMatchObject({ status: 422 });
@@ -191,7 +190,7 @@ test("C7, C8: one key under two mounted routers and two route parameters never g
 test("a route that does not exist is answered by Express's 404, which is a result like any other", async () => {
   const application = express();
   application.use(idempotency(memoryStore()));
-  await using server = await serve(application as unknown as RequestListener);
+  await using server = await serve(application);
 
   const first = await server.send({ path: "/none", key: "k" });
   const replay = await server.send({ path: "/none", key: "k" });
@@ -225,7 +224,7 @@ const GZIP = { "Accept-Encoding": "gzip" };
 test("C32: with compression mounted before it, each client gets the encoding that it accepts", async () => {
   const application = express();
   application.post("/", compression, idempotency(memoryStore()), (_, res) => void res.send("paid"));
-  await using server = await serve(application as unknown as RequestListener);
+  await using server = await serve(application);
 
   const zipped = await server.send({ key: "k", headers: GZIP });
   const plain = await server.send({ key: "k" });
@@ -241,7 +240,7 @@ test("C32: with compression mounted before it, each client gets the encoding tha
 test("C32: with compression mounted after it, the encoded bytes are the response, and are replayed as they are", async () => {
   const application = express();
   application.post("/", idempotency(memoryStore()), compression, (_, res) => void res.send("paid"));
-  await using server = await serve(application as unknown as RequestListener);
+  await using server = await serve(application);
 
   const first = await server.send({ key: "k", headers: GZIP });
   const replay = await server.send({ key: "k" });
@@ -275,7 +274,7 @@ test("whoever waits for the head is told once for each head: outside for replays
     onHead(() => heads.push("inside")),
     (_, res) => void res.send("paid"),
   );
-  await using server = await serve(application as unknown as RequestListener);
+  await using server = await serve(application);
 
   await server.send({ key: "k" });
   expect(heads).toEqual(["inside", "outside"]);

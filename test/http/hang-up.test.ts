@@ -346,18 +346,26 @@ test("P6: what outgrows the limit after the client hung up leaves a tombstone", 
 test("pipelined requests of a client that hangs up are both handled and stored", async () => {
   const bodies: string[] = [];
   const both = deferred();
-  const gone = deferred();
-  const ended = deferred();
-  let endings = 0;
-  const safe = idempotency(memoryStore());
+  const { store } = observed();
+  const stored = deferred();
+  let sets = 0;
+  const safe = idempotency({
+    ...store,
+    set: async (...args) => {
+      const result = await store.set(...args);
+      sets += 1;
+      if (sets === 2) stored.resolve();
+      return result;
+    },
+  });
   await using server = await serve(
     safe.wrap(async (req, res) => {
       bodies.push((await readBytes(req)).toString());
       if (bodies.length === 2) both.resolve();
-      await gone.promise;
-      res.end(`${bodies[0]} and ${bodies[1]}`);
-      endings += 1;
-      if (endings === 2) ended.resolve();
+      await clientGone(req);
+      res.write(bodies.join(" and "));
+      await turn();
+      res.end();
     }),
   );
   const client = await dial(server.port);
@@ -368,15 +376,43 @@ test("pipelined requests of a client that hangs up are both handled and stored",
   }
   await both.promise;
   client.socket.destroy();
-  await client.closed();
-  await turn();
-  gone.resolve();
-  await ended.promise;
+  await stored.promise;
 
   for (const key of ["a", "b"]) {
     expect(await server.send({ key, body: key })).toMatchObject({ text: "a and b" });
   }
   expect(bodies).toEqual(["a", "b"]);
+});
+
+test("a client that hangs up before its handler starts: close comes after the end, to each listener once", async () => {
+  const asked = deferred();
+  const gate = deferred();
+  const seen: string[] = [];
+  const finished = deferred();
+  const memory = memoryStore();
+  const safe = idempotency({
+    ...memory,
+    lock: async (...args) => {
+      asked.resolve();
+      await gate.promise;
+      return await memory.lock(...args);
+    },
+  });
+  const handled = safe.wrap(async (_, res) => {
+    res.on("close", () => seen.push("inside"));
+    await pipeline(Readable.from(["done"]), res).catch(() => {});
+    finished.resolve();
+  });
+  await using server = await serve((req, res) => {
+    res.on("close", () => seen.push("outside"));
+    void clientGone(req).then(gate.resolve);
+    handled(req, res);
+  });
+
+  await hangUpOn(server, asked.promise, { key: "k" });
+  await finished.promise;
+  expect(seen).toEqual(["outside", "inside"]);
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "done" });
 });
 
 describe("under Express", () => {

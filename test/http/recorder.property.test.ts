@@ -43,16 +43,17 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
 );
 const ends: fc.Arbitrary<Step> = fc.oneof(
   fc.constant<Step>(["end"]),
-  chunks.map((args): Step => ["end", ...args]),
+  chunks.map(([chunk, encoding]): Step => ["end", chunk, encoding]),
 );
 const programs: fc.Arbitrary<Program> = fc
   .tuple(fc.array(steps, { maxLength: 8 }), ends, fc.array(steps, { maxLength: 2 }))
-  .map(([before, end, after]) => [
-    ...before,
-    end,
-    // A write after the end is an error event in both, and its time is not this test's matter.
-    ...after.filter(([method]) => method !== "write"),
-  ]);
+  // A write after the end is an error event in both, and its time is not this test's matter.
+  .map(([before, end, after]) =>
+    before.concat(
+      [end],
+      after.filter(([method]) => method !== "write"),
+    ),
+  );
 
 /** Runs a program and notes what each call threw and what the handler could see after it. */
 function run(program: Program, res: ServerResponse): unknown[] {

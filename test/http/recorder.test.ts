@@ -482,8 +482,6 @@ test("C25: informational responses leave at once, and are not replayed", async (
 const progress = (res: ServerResponse) => [
   res.headersSent,
   res.writableEnded,
-  res.finished,
-  res.writableFinished,
   res.destroyed,
   res.closed,
 ];
@@ -535,6 +533,23 @@ test.each<[name: string, respond: (res: ServerResponse, note: Note) => unknown]>
     );
   },
 );
+
+test("finished and writableFinished tell when the response is really sent: a server that closes may not take its connection for idle", async () => {
+  const seen: unknown[] = [];
+  const { listener } = counting((res) => {
+    const look = () => seen.push([res.finished, res.writableFinished]);
+    res.end("x");
+    look();
+    res.on("finish", look);
+  });
+  await using server = await serve(listener);
+
+  await server.send({ key: "k" });
+  expect(seen).toEqual([
+    [false, false],
+    [true, true],
+  ]);
+});
 
 test.each<[name: string, late: (res: ServerResponse, note: Note) => unknown]>([
   [
@@ -938,25 +953,57 @@ test.each<[name: string, onReplay: () => unknown]>([
   expect(runs()).toBe(1);
 });
 
-test("a response that somebody outside answered while the key was claimed is left alone", async () => {
-  const store = memoryStore();
-  const { listener } = counting(
-    (res) => res.end("handled"),
+/** Somebody outside answers the second of two requests while the store is asked for its key. */
+function answeredOutside(first: Sent, second: Sent) {
+  const memory = memoryStore();
+  let locks = 0;
+  let outside: ServerResponse | undefined;
+  const { listener, runs } = counting(
+    (res, run) => res.writeHead(200).end(`run ${run}`),
     {},
     {
-      ...store,
+      ...memory,
       lock: async (...args) => {
-        if (outer?.writableEnded === false) outer.writeHead(503).end("timed out");
-        return await store.lock(...args);
+        locks += 1;
+        if (locks === 2) outside?.writeHead(504).end("timed out");
+        return await memory.lock(...args);
       },
     },
   );
-  let outer: ServerResponse | undefined;
-  await using server = await serve((req, res) => {
-    outer ??= res;
-    listener(req, res);
-  });
+  const answers = async () => {
+    await using server = await serve((req, res) => {
+      outside = res;
+      listener(req, res);
+    });
+    await server.send(first);
+    const answered = await server.send(second);
+    return [answered, await server.send(second)] as const;
+  };
+  return { answers, runs };
+}
 
-  expect(await server.send({ key: "k" })).toMatchObject({ status: 503, text: "timed out" });
-  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "handled" });
+test("a replay of a response that somebody outside has answered meanwhile leaves it alone", async () => {
+  const { answers, runs } = answeredOutside({ key: "k" }, { key: "k" });
+  const [answered, again] = await answers();
+
+  expect(answered).toMatchObject({ status: 504, text: "timed out" });
+  expect(again).toMatchObject({ status: 200, text: "run 1" });
+  expect(runs()).toBe(1);
+});
+
+test("a refusal of a request that somebody outside has answered meanwhile leaves it alone", async () => {
+  const { answers } = answeredOutside({ key: "k" }, { key: "k", body: "other" });
+  const [answered, again] = await answers();
+
+  expect(answered).toMatchObject({ status: 504, text: "timed out" });
+  expect(again).toMatchObject({ status: 422 });
+});
+
+test("a first response that somebody outside has answered meanwhile is recorded all the same", async () => {
+  const { answers, runs } = answeredOutside({ key: "other" }, { key: "k" });
+  const [answered, again] = await answers();
+
+  expect(answered).toMatchObject({ status: 504, text: "timed out" });
+  expect(again).toMatchObject({ status: 200, text: "run 2" });
+  expect(runs()).toBe(2);
 });
