@@ -2,15 +2,15 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { IdempotencyError, type ErrorCode } from "./errors.js";
 import { emit } from "./events.js";
-import { sendProblem, sendProblemAndClose, sendReplay } from "./http-answer.js";
-import { parseHttpOptions, type HttpOptions } from "./http-options.js";
+import { sendProblem, sendProblemAndClose, sendReplay } from "./http/answer.js";
+import { parseHttpOptions, type HttpOptions } from "./http/options.js";
 import { Protocol, type Execution, type Outcome } from "./idempotency.js";
-import { identify, type Identity } from "./identity.js";
+import { identify, type Identity } from "./key/identity.js";
 import { deriveKey, parseKey } from "./key.js";
 import type { Given } from "./options.js";
 import { ERROR_CODES, problemFor } from "./problem.js";
-import { ResponseRecorder } from "./recorder.js";
-import { readRequestBody, shieldRequest } from "./request-body.js";
+import { ResponseRecorder } from "./http/recorder.js";
+import { readRequestBody, shieldRequest } from "./http/request-body.js";
 import type { CachedResponse, RecordedResponse, Store } from "./store.js";
 
 /** What a handler finds as `req.idempotency` while it runs under a key. */
@@ -190,7 +190,8 @@ class HttpDoor {
       case "consumed":
         throw new IdempotencyError(
           "BODY_UNREADABLE",
-          "The request body was read before the idempotency middleware and left neither req.body nor req.rawBody. " +
+          "The request body was read before the idempotency middleware, and what is left does not tell all of it: " +
+            "req.rawBody would, and so would req.body unless it was multipart. " +
             "Mount the middleware before the code that reads the body.",
         );
       case "read": {

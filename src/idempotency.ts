@@ -4,13 +4,13 @@
  */
 import { IdempotencyError, RequestInProgressError } from "./errors.js";
 import { emit, traceRequest, type RequestTrace } from "./events.js";
-import { guardStore, type GuardedStore } from "./guarded-store.js";
-import { storableHeaders } from "./headers.js";
-import { Heartbeat } from "./heartbeat.js";
-import { PendingResponses } from "./pending.js";
-import type { ProtocolOptions } from "./protocol-options.js";
+import { guardStore, type GuardedStore } from "./idempotency/guarded-store.js";
+import { storableHeaders } from "./idempotency/headers.js";
+import { Heartbeat } from "./idempotency/heartbeat.js";
+import { PendingResponses } from "./idempotency/pending.js";
+import type { ProtocolOptions } from "./idempotency/options.js";
 import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
-import { Waiters } from "./waiters.js";
+import { Waiters } from "./idempotency/waiters.js";
 
 /** A holder may finish any moment, whatever is left of its lease: the finest step that `Retry-After` can say. */
 const RETRY_SOON_MS = 1_000;

@@ -24,9 +24,9 @@ export {
   type IdempotencyMiddleware,
   type IdempotentRequest,
 } from "./http.js";
-export type { HttpOptions } from "./http-options.js";
+export type { HttpOptions } from "./http/options.js";
 export { DEFAULT_HEADER_NAME, fingerprintedKey, type KeyedRequest } from "./key.js";
-export { DEFAULT_TTL_MS, storeServerErrors } from "./protocol-options.js";
+export { DEFAULT_TTL_MS, storeServerErrors } from "./idempotency/options.js";
 export type {
   CachedResponse,
   HeaderFields,

@@ -394,6 +394,21 @@ describe("bodies read before the middleware", () => {
     expect(errors).toEqual([expect.objectContaining({ code: "BODY_UNREADABLE" })]);
     expect(calls).toEqual([]);
   });
+
+  test("a multipart body that a parser took apart gets a 500: its files would not count", async () => {
+    const safe = idempotency(memoryStore(), { onError: () => {} });
+    const handled = safe.wrap((_, res) => res.end("ran"));
+    await using server = await serve(async (req, res) => {
+      await readBytes(req);
+      handled(Object.assign(req, { body: { field: "the same" }, files: ["another"] }), res);
+    });
+    const headers = { "Content-Type": "multipart/form-data; boundary=b" };
+
+    const answer = await server.send({ key: "k", headers, body: "--b--\r\n" });
+
+    expect(answer.status).toBe(500);
+    expect(JSON.parse(answer.text)).toMatchObject({ code: "BODY_UNREADABLE" });
+  });
 });
 
 /** A store that notes whoever touches it. */

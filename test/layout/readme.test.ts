@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { IdempotencyError } from "../../src/errors.js";
-import { parseHttpOptions } from "../../src/http-options.js";
+import { parseHttpOptions } from "../../src/http/options.js";
 import { ERROR_CODES, problemFor } from "../../src/problem.js";
 import { compile, consumer, serve, type Consumer } from "./consumer.js";
 import { codeIn, paths, table, typescriptBlocks } from "./readme.js";

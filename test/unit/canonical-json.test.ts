@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { canonicalJson } from "../../src/canonical-json.js";
+import { canonicalJson } from "../../src/key/canonical-json.js";
 
 /** A small generator of numbers below `n`, so that one seed makes one spelling. */
 type Pick = (n: number) => number;

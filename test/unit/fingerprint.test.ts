@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { fingerprint } from "../../src/fingerprint.js";
+import { fingerprint } from "../../src/key/fingerprint.js";
 import type { KeyedRequest } from "../../src/key.js";
 
 const JSON_TYPE = "application/json";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { idempotency, OptionsError, type HttpOptions, type Store } from "../../src/index.js";
-import { parseHttpOptions } from "../../src/http-options.js";
+import { parseHttpOptions } from "../../src/http/options.js";
 import { memoryStore } from "../../stores/memory.js";
 
 function mistakesOf(options: unknown): readonly string[] {

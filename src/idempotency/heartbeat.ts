@@ -1,7 +1,7 @@
 /** Keeps a lease alive while its holder works, and knows when it is lost. */
-import { IdempotencyError } from "./errors.js";
-import { emit, type LeaseLostReason } from "./events.js";
-import type { Lease } from "./store.js";
+import { IdempotencyError } from "../errors.js";
+import { emit, type LeaseLostReason } from "../events.js";
+import type { Lease } from "../store.js";
 
 /** Renewals per lease: two may fail in a row before the lease is over. */
 const BEATS_PER_LEASE = 3;

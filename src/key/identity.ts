@@ -1,5 +1,5 @@
 /** Who a request is: its key and fingerprint as stores know them. The same for every front door. */
-import { IdempotencyError } from "./errors.js";
+import { IdempotencyError } from "../errors.js";
 import { fingerprint as defaultFingerprint } from "./fingerprint.js";
 import {
   DEFAULT_HEADER_NAME,
@@ -7,8 +7,8 @@ import {
   sha256,
   storageKey,
   type KeyedRequest,
-} from "./key.js";
-import { callback, custom, flag, integer, type OptionRules } from "./options.js";
+} from "../key.js";
+import { callback, custom, flag, integer, type OptionRules } from "../options.js";
 
 /** `Original` is the request as the front door got it: an `IncomingMessage`, a Lambda event. */
 export interface IdentityOptions<Original> {

@@ -1,6 +1,6 @@
 /** Whether two requests with one key are the same request: one short text per content. */
 import { canonicalJson } from "./canonical-json.js";
-import { sha256, type KeyedRequest } from "./key.js";
+import { sha256, type KeyedRequest } from "../key.js";
 
 /** What counts of a body, led by a name for how it was read: equal parts read in two ways stay two contents. */
 type Content = readonly [kind: "json" | "multipart" | "raw", ...parts: (string | Uint8Array)[]];

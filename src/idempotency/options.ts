@@ -7,8 +7,8 @@ import {
   oneOf,
   type Given,
   type OptionRules,
-} from "./options.js";
-import type { RecordedResponse } from "./store.js";
+} from "../options.js";
+import type { RecordedResponse } from "../store.js";
 
 /** How long a response is replayed unless `ttlMs` says otherwise: a day, as Stripe and the original Go package do. */
 export const DEFAULT_TTL_MS = 24 * 60 * 60 * 1000;

@@ -5,11 +5,11 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import { storableHeaders } from "./headers.js";
-import type { Problem } from "./problem.js";
+import { storableHeaders } from "../idempotency/headers.js";
+import type { Problem } from "../problem.js";
 import type { Callback } from "./response-chunks.js";
 import { isBodiless, setFields, setStatus, type Status } from "./response-head.js";
-import type { CachedResponse, HeaderFields } from "./store.js";
+import type { CachedResponse, HeaderFields } from "../store.js";
 
 /** How long the rest of a refused body is read and dropped, so that the client gets to read the refusal. */
 const LINGER_MS = 1_000;

@@ -12,7 +12,7 @@
  * - `done`: sent, discarded or destroyed; the overrides are off, and what is left of them passes through.
  */
 import type { ServerResponse } from "node:http";
-import { sendWhole } from "./http-answer.js";
+import { sendWhole } from "./answer.js";
 import { chunkArguments, chunkBytes, HeldBytes, isChunk } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
 import { HeldClose, isHangUp } from "./response-close.js";
@@ -34,7 +34,7 @@ import {
 } from "./response-head.js";
 import type { ComposedHead, Head, Trailers } from "./response-head.js";
 import { nativeMethods, Overrides, type NativeMethods } from "./response-overrides.js";
-import type { HeaderFields, RecordedResponse, TombstoneReason } from "./store.js";
+import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export class ResponseRecorder {
   /** What the handler answered, once it has ended it. Rejects where the handler destroyed the response instead. */
@@ -143,8 +143,10 @@ export class ResponseRecorder {
         return res;
       },
       destroy: (error?: Error) => {
-        if (this.#phase === "recording" && isHangUp(res, error)) this.#hangUp.hold();
-        else if (!passes()) this.#destroyed(error);
+        if (!passes()) {
+          if (isHangUp(res, error)) this.#clientLeft();
+          else this.#destroyed(error);
+        }
         return native.destroy.call(res, error);
       },
       emit: (event: string, ...args: unknown[]) =>
@@ -266,9 +268,10 @@ export class ResponseRecorder {
     this.#size = 0;
     this.#tombstone = tombstoneOf(head, reason);
     this.#phase = "streaming";
-    setStatus(res, statusOf(head));
+    const status = statusOf(head);
+    setStatus(res, status);
     // An implicit head goes out with the first chunk, as always.
-    if (this.#explicitHead) native.writeHead.call(res, head.statusCode, head.statusMessage);
+    if (this.#explicitHead) native.writeHead.call(res, status.statusCode, status.statusMessage);
     if (this.#hangUp.gone) {
       this.#resolve(this.#tombstone);
       process.nextTick(() => this.#hangUp.tell());
@@ -305,14 +308,14 @@ export class ResponseRecorder {
   #withholds(event: string): boolean {
     // Bare, a late write is no event any more once the response is sent; here that may take as long as the store does.
     if (event === "error") return this.#ended && this.#res.listenerCount("error") === 0;
-    if (event !== "close") return false;
-    if (this.#phase === "recording") {
-      this.#hangUp.hold();
-      return true;
-    }
+    if (event === "close") this.#clientLeft();
+    return event === "close" && this.#phase === "recording";
+  }
+
+  #clientLeft(): void {
+    if (this.#phase === "recording") this.#hangUp.hold();
     // A stream that nobody takes is over; whether its handler goes on is not ours to know.
-    if (this.#tombstone !== undefined) this.#resolve(this.#tombstone);
-    return false;
+    else if (this.#tombstone !== undefined) this.#resolve(this.#tombstone);
   }
 
   #destroyed(error: Error | undefined): void {

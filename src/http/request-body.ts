@@ -60,7 +60,9 @@ function parsedBody(req: ParsedRequest): RequestBody | undefined {
   if (isUint8Array(req.rawBody)) return { state: "read", body: req.rawBody };
   const consumed = req.readableEnded || req.readableDidRead || req.readableFlowing === true;
   if (!consumed) return undefined;
-  if (req.body === undefined) return { state: "consumed" };
+  // Of a multipart body parsers leave the fields there and the files elsewhere: other files would look the same.
+  const partly = /^multipart\//i.test(req.headers["content-type"] ?? "");
+  if (req.body === undefined || partly) return { state: "consumed" };
   if (isUint8Array(req.body)) return { state: "read", body: req.body };
   if (typeof req.body === "string") return { state: "read", body: Buffer.from(req.body) };
   return { state: "read", body: Buffer.from(JSON.stringify(req.body) ?? ""), contentType };

@@ -2,9 +2,9 @@
  * Responses whose `set` failed: held in memory and offered to the store again, lease renewed, until they are
  * stored, lost or given up. So a short outage after the handler ran costs a 503 and a replay, not a second execution.
  */
-import { emit } from "./events.js";
+import { emit } from "../events.js";
 import type { GuardedStore } from "./guarded-store.js";
-import type { CachedResponse, Lease } from "./store.js";
+import type { CachedResponse, Lease } from "../store.js";
 
 /** Offers per lease: often enough that one success in a lease's time keeps the key from a successor. */
 const OFFERS_PER_LEASE = 6;

@@ -5,7 +5,7 @@ import {
   type OutgoingHttpHeaders,
   type ServerResponse,
 } from "node:http";
-import type { HeaderFields, RecordedResponse, TombstoneReason } from "./store.js";
+import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export type WriteHeadArguments = readonly unknown[];
 

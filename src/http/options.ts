@@ -1,10 +1,10 @@
 /** The options of the http front door: the protocol's, the key's, and what only HTTP knows. */
 import { METHODS, type IncomingMessage } from "node:http";
-import { identityRules, type IdentityOptions } from "./identity.js";
-import { callback, custom, integer, parseOptions, type Given } from "./options.js";
-import { DEFAULT_DOCS_URL, ERROR_CODES, type ProblemOptions } from "./problem.js";
-import { protocolRelations, protocolRules, type ProtocolOptions } from "./protocol-options.js";
-import type { CachedResponse } from "./store.js";
+import { identityRules, type IdentityOptions } from "../key/identity.js";
+import { callback, custom, integer, parseOptions, type Given } from "../options.js";
+import { DEFAULT_DOCS_URL, ERROR_CODES, type ProblemOptions } from "../problem.js";
+import { protocolRelations, protocolRules, type ProtocolOptions } from "../idempotency/options.js";
+import type { CachedResponse } from "../store.js";
 
 export interface HttpOptions
   extends ProtocolOptions, IdentityOptions<IncomingMessage>, ProblemOptions {

@@ -1,5 +1,5 @@
 /** Which header fields of a response are kept for its replay. */
-import type { HeaderFields } from "./store.js";
+import type { HeaderFields } from "../store.js";
 
 /** Of one connection only (RFC 9110 section 7.6.1), or made anew for every message (Date, Age, framing). */
 const NEVER_KEPT = new Set([

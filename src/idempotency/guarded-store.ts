@@ -1,7 +1,7 @@
 /** A store as the protocol calls it: every call traced, limited in time, and failing with the kit's own errors. */
-import { type IdempotencyError, OptionsError, StoreUnavailableError } from "./errors.js";
-import { emit, traceStore } from "./events.js";
-import type { CachedResponse, Lease, LockResult, SetResult, Store } from "./store.js";
+import { type IdempotencyError, OptionsError, StoreUnavailableError } from "../errors.js";
+import { emit, traceStore } from "../events.js";
+import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../store.js";
 
 /** When a client should ask again after a store failure: soon, and not all at the same moment as the outage ends. */
 const RETRY_AFTER_OUTAGE_MS = 2_000;
