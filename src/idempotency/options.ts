@@ -102,7 +102,7 @@ export function* protocolRelations(options: ProtocolOptions): Iterable<string> {
   if (storeTimeoutMs * STORE_CALLS_PER_LEASE > leaseMs) {
     yield (
       `storeTimeoutMs (${storeTimeoutMs}) must be at most a third of leaseMs (${leaseMs}), ` +
-      "or a renewal could outlast the lease"
+        "or a renewal could outlast the lease"
     );
   }
 }
