@@ -323,6 +323,6 @@ export class ResponseRecorder {
     this.#reject(
       new Error("The handler destroyed the response before it ended it.", { cause: error }),
     );
-    if (!this.#ended) this.#stop();
+    this.#stop();
   }
 }

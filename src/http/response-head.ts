@@ -158,11 +158,10 @@ export function setFields(res: ServerResponse, fields: HeaderFields): void {
   }
 }
 
-/** Puts status, reason phrase, header fields and trailers back to what they were. */
+/** Puts status, reason phrase and header fields back to what they were. */
 export function resetHead(res: ServerResponse, head: Head): void {
   for (const name of res.getHeaderNames()) res.removeHeader(name);
   setFields(res, head.headers);
-  res.addTrailers({});
   res.statusCode = head.statusCode;
   res.statusMessage = head.statusMessage;
   res.sendDate = head.sendDate;

@@ -219,6 +219,24 @@ test("a wrapper that sets fields when the body ends can do so, first and on a re
   expect(await server.send(PLAIN)).toMatchObject({ headers: { "x-answer": "2" }, text: "x" });
 });
 
+test("a wrapper that sets fields at the first write can do so, where the response streams, too", async () => {
+  const safe = idempotency(memoryStore(), { maxResponseBytes: 10 });
+  const handled = safe.wrap((_, res) => {
+    res.write(LONG);
+    res.end();
+  });
+  await using server = await serve((req, res) => {
+    const write = res.write.bind(res) as (...args: unknown[]) => boolean;
+    res.write = (...args: unknown[]) => {
+      if (!res.headersSent) res.setHeader("X-Written", "1");
+      return write(...args);
+    };
+    handled(req, res);
+  });
+
+  expect(await server.send(PLAIN)).toMatchObject({ headers: { "x-written": "1" }, text: LONG });
+});
+
 test("a wrapper that changes the status when the head goes out changes its reason phrase with it", async () => {
   const safe = idempotency(memoryStore());
   const handled = safe.wrap((_, res) => res.writeHead(200).end("x"));

@@ -384,6 +384,38 @@ test("pipelined requests of a client that hangs up are both handled and stored",
   expect(bodies).toEqual(["a", "b"]);
 });
 
+test.each<[name: string, streams: boolean, retried: object]>([
+  ["whole", false, { status: 200, text: "done" }],
+  ["streamed", true, { status: 410 }],
+])(
+  "a response that waits for its turn is destroyed with its connection, as Node from 22 on does (%s)",
+  async (_, streams, retried) => {
+    const { store, settled } = observed();
+    const second = deferred();
+    const safe = idempotency(store);
+    await using server = await serve((req, res) => {
+      if (req.url === "/blocking") return;
+      void safe(req, res, async () => {
+        second.resolve();
+        await clientGone(req);
+        if (streams) res.flushHeaders();
+        res.destroy(Object.assign(new Error("aborted"), { code: "ECONNRESET" }));
+        await turn();
+        res.end("done");
+      });
+    });
+    const client = await dial(server.port);
+    const fields = "Host: a\r\nContent-Length: 0\r\n";
+    client.write(`POST /blocking HTTP/1.1\r\n${fields}\r\n`);
+    client.write(`POST / HTTP/1.1\r\n${fields}Idempotency-Key: k\r\n\r\n`);
+    await second.promise;
+    client.socket.destroy();
+    await settled;
+
+    expect(await server.send({ key: "k" })).toMatchObject(retried);
+  },
+);
+
 test("a client that hangs up before its handler starts: close comes after the end, to each listener once", async () => {
   const asked = deferred();
   const gate = deferred();

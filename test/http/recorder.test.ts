@@ -111,6 +111,7 @@ const heads: [name: string, respond: Respond][] = [
       res.end("x");
     },
   ],
+  ["an Expect field", (res) => writeHead(res, 200, { Expect: "nothing" }).end("x")],
   [
     "a Date of its own",
     (res) => writeHead(res, 200, { Date: "Thu, 01 Jan 1970 00:00:00 GMT" }).end(),
@@ -710,14 +711,18 @@ test("a Content-Length that is wrong is put right: what bare Node sends cannot b
   }
 });
 
-test("Content-Disposition with a file name beyond ASCII arrives as without the middleware, and again", async () => {
-  const disposition = `attachment; filename="${Buffer.from("テスト").toString("latin1")}"`;
-  const { runs } = await expectTransparent((_, res) => {
-    res.setHeader("Content-Disposition", disposition);
-    res.end("x");
-  });
-  expect(runs).toBe(1);
-});
+test.each([[undefined], ["1"]])(
+  "Content-Disposition with a file name beyond ASCII arrives as without the middleware, declared length: %s",
+  async (length) => {
+    const name = Buffer.from("テスト").toString("latin1");
+    const { runs } = await expectTransparent((_, res) => {
+      if (length !== undefined) res.setHeader("Content-Length", length);
+      res.setHeader("Content-Disposition", `attachment; filename="${name}"`);
+      res.end("x");
+    });
+    expect(runs).toBe(1);
+  },
+);
 
 test("flushHeaders where there is no body completes nothing before it is stored, and is replayed", async () => {
   const firstWay = await expectTransparent((_, res) => {
@@ -738,6 +743,63 @@ test("flushHeaders where there is no body completes nothing before it is stored,
     res.end();
   });
   expect(thirdWay.runs).toBe(1);
+});
+
+test.each<[name: string, respond: Respond, sent: Sent]>([
+  ["with 204", (res) => res.writeHead(204, { "Content-Type": "text/event-stream" }).end(), {}],
+  ["to HEAD", (res) => res.writeHead(200, { "Content-Type": "text/event-stream" }).end(), HEAD],
+])("an event stream %s has nothing to stream, and is replayed", async (_, respond, sent) => {
+  const { runs } = await expectTransparent((_req, res) => respond(res), sent);
+  expect(runs).toBe(1);
+});
+
+test("P3: flushHeaders after the end sends nothing before it is stored", async () => {
+  const memory = memoryStore();
+  const asked = deferred();
+  const gate = deferred();
+  const set: Store["set"] = async (...args) => {
+    asked.resolve();
+    await gate.promise;
+    return await memory.set(...args);
+  };
+  const { listener } = counting(
+    (res) => {
+      if (res.req.url === "/unkeyed") return res.end();
+      res.end("x");
+      return res.flushHeaders();
+    },
+    {},
+    { ...memory, set },
+  );
+  await using server = await serve(listener);
+  let arrived = false;
+  const req = server.open({ key: "k" }).on("response", () => {
+    arrived = true;
+  });
+  const response = once(req, "response");
+  await asked.promise;
+  await server.send({ path: "/unkeyed" });
+  await server.send({ path: "/unkeyed" });
+
+  expect(arrived).toBe(false);
+  gate.resolve();
+  await response;
+});
+
+test("the end's callback is called even where another answer is sent in its place", async () => {
+  const called = deferred();
+  const set = async () => {
+    throw new Error("ECONNREFUSED");
+  };
+  const { listener } = counting(
+    (res) => res.end("x", () => called.resolve()),
+    {},
+    { ...memoryStore(), set },
+  );
+  await using server = await serve(listener);
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 503 });
+  expect(await called.promise).toBeUndefined();
 });
 
 test("a response that its handler destroys cuts the connection, and the key is free again", async () => {

@@ -367,6 +367,33 @@ describe("bodies read before the middleware", () => {
     expect(await server.send({ ...sent, body: '{"a":2}' })).toMatchObject({ status: 422 });
   });
 
+  test.each(["", "Content-Length: 0\r\n"])(
+    "an empty body that was read before is still empty (%j)",
+    async (field) => {
+      const handled = echoing(readBytes);
+      await using server = await serve(async (req, res) => {
+        await readBytes(req);
+        handled(req, res);
+      });
+      using client = await dial(server.port);
+
+      client.write(head(field));
+      expect(await client.until("\r\n\r\n")).toMatch(/^HTTP\/1.1 200 OK\r\n/);
+    },
+  );
+
+  test("beyond the limit it gets 413, and the connection closes: nothing more comes", async () => {
+    // A clock that nobody moves: the connection closes without waiting for anything.
+    using _clock = fakeClock();
+    await using server = await serve(after(express.json(), { maxBodyBytes: 10 }));
+    using client = await dial(server.port);
+
+    client.write(
+      `${head("Content-Type: application/json\r\nContent-Length: 14\r\n")}{"a":"longer"}`,
+    );
+    expect(await client.closed()).toMatch(/^HTTP\/1.1 413 /);
+  });
+
   test("the limit holds for a body that somebody else read, too", async () => {
     await using server = await serve(after(express.json(), { maxBodyBytes: 10 }));
     const sent = { key: "k", headers: { "Content-Type": "application/json" } };
@@ -445,6 +472,19 @@ describe("two middlewares on one request", () => {
     expect(runs).toBe(1);
   });
 
+  test("both find a body that had arrived before", async () => {
+    const outer = idempotency(memoryStore(), { headerName: "Outer-Key" });
+    const inner = idempotency(memoryStore());
+    const handled = outer.wrap(inner.wrap(async (req, res) => res.end(await readBytes(req))));
+    await using server = await serve(async (req, res) => {
+      while (!req.complete) await turn();
+      handled(req, res);
+    });
+
+    const sent = { key: "k", headers: { "Outer-Key": "a" }, body: "body" };
+    expect(await server.send(sent)).toMatchObject({ status: 200, text: "body" });
+  });
+
   test("the inner one's smaller limit holds", async () => {
     const outer = idempotency(memoryStore(), { headerName: "Outer-Key" });
     const inner = idempotency(memoryStore(), { maxBodyBytes: 3 });
@@ -498,6 +538,7 @@ describe("bodies beyond the limit", () => {
   );
 
   test("a client that sends its body to the end reads the 413; then the connection closes", async () => {
+    using _clock = fakeClock();
     await using server = await serve(limited());
     using client = await dial(server.port);
 
@@ -525,6 +566,28 @@ describe("bodies beyond the limit", () => {
     client.write(`${head("Transfer-Encoding: chunked\r\n")}c\r\nmore than 10\r\n0\r\n\r\n`);
     expect(await client.closed()).toMatch(/^HTTP\/1.1 413 /);
   });
+});
+
+test("a body that had arrived beyond the limit, and then stops, gets its 413", async () => {
+  const safe = idempotency(memoryStore(), { maxBodyBytes: 10 });
+  const handled = safe.wrap((_, res) => res.end("ran"));
+  await using server = await serve(async (req, res) => {
+    while (req.readableLength < 11) await turn();
+    handled(req, res);
+  });
+  using client = await dial(server.port);
+
+  client.write(`${head("Transfer-Encoding: chunked\r\n")}c\r\nmore than 10\r\n`);
+  expect(await client.until("BODY_TOO_LARGE")).toMatch(/^HTTP\/1.1 413 /);
+});
+
+test("the request is given on as it was found: nothing watches its body any more", async () => {
+  const safe = idempotency(memoryStore());
+  await using server = await serve(
+    safe.wrap((req, res) => res.end(`${Object.hasOwn(req, "push")} ${req.listenerCount("close")}`)),
+  );
+
+  expect(await server.send({ key: "k", body: "body" })).toMatchObject({ text: "false 0" });
 });
 
 test("a client that stops half-way: nothing runs, the store is not touched, nothing waits for it", async () => {

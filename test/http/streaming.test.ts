@@ -415,6 +415,24 @@ test("P6: a client that hangs up mid-stream: the handler is told, and a tombston
   expect(runs()).toBe(1);
 });
 
+test("a handler that goes on writing to nobody is told as without the middleware, also once the tombstone is stored", async () => {
+  using events = listen();
+  const tombstoned = events.next("tombstoned");
+  const late = deferred<Error | null | undefined>();
+  const { listener } = streaming(async (res) => {
+    res.write(FULL + FULL);
+    await tombstoned;
+    await new Promise(setImmediate);
+    res.write("to nobody", late.resolve);
+  });
+  await using server = await serve(listener);
+  const req = server.open({ key: "k" });
+  await response(req);
+  req.destroy();
+
+  expect(await late.promise).toMatchObject({ code: "ERR_STREAM_DESTROYED" });
+});
+
 test("P6: a pipeline to a client that hangs up fails as without the middleware, and a tombstone is left", async () => {
   using events = listen();
   const tombstoned = events.next("tombstoned");
@@ -535,6 +553,7 @@ test.each<[name: string, fail: (res: ServerResponse) => unknown]>([
   async (_, fail) => {
     const { listener, runs } = streaming((res) => {
       if (runs() === 2) return res.end("whole");
+      res.setHeader("X-A", "1");
       res.write(FULL + FULL);
       return fail(res);
     });
@@ -549,6 +568,18 @@ async function* failing() {
   yield FULL;
   throw new Error("source failed");
 }
+
+test("the end's callback is called once the stream has ended", async () => {
+  const called = deferred<boolean>();
+  const { listener } = streaming((res) => {
+    res.write(FULL + FULL);
+    res.end("x", () => called.resolve(res.writableFinished));
+  });
+  await using server = await serve(listener);
+
+  await server.send({ key: "k" });
+  expect(await called.promise).toBe(true);
+});
 
 test("a stream that ends short of its declared length is cut off by nobody's crash", async () => {
   const { listener, runs } = streaming((res) => {

@@ -117,7 +117,7 @@ describe("the memory store's bounds", () => {
     expect(await kept(store, ["f", "g", "h"])).toEqual(["f", "g", "h"]);
   });
 
-  it("never evicts a live lease: full of them, it refuses to lock and says for how long", async () => {
+  it("C23: never evicts a live lease: full of them, it refuses to lock and says for how long", async () => {
     const { store } = storeOfThree();
     const leases = [];
     for (const key of ["a", "b", "c"]) leases.push(await acquire(store, key, 10_000));
@@ -310,7 +310,7 @@ describe("the memory store's time", () => {
     expect(await store.lock("abandoned", "fp", 10)).toMatchObject({ takeover: true });
   });
 
-  it("keeps memory flat under a steady stream of keys with all kinds of TTLs", async () => {
+  it("C47: keeps memory flat under a steady stream of keys with all kinds of TTLs", async () => {
     const store = memoryStore();
     const ttls = [0, 1_400, 6_000, 0, 400_000, 2_000_000];
     let most = 0;
