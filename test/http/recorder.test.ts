@@ -642,26 +642,43 @@ test("a second end is ignored; its callback is called as without the middleware"
   expect(seen.map(([name]) => name)).toEqual(["second", "third"]);
 });
 
-test("a late write that nobody listens for does not take the process down while the response is being stored", async () => {
-  const asked = deferred();
+test("while the response is being stored, late calls are refused as ever; an error that nobody listens for does not take the process down", async () => {
+  const storing = deferred();
+  const seen: unknown[] = [];
   const { listener } = counting(
-    (res) => {
+    async (res, run) => {
+      if (run === 1) {
+        res.on("error", (error: NodeJS.ErrnoException) => seen.push(["event", error.code]));
+      }
       res.end("x");
-      void asked.promise.then(() => res.write("late"));
+      await storing.promise;
+      const told = (error?: NodeJS.ErrnoException | null) => seen.push(["callback", error?.code]);
+      seen.push(res.write("late", told));
+      res.end("late", told);
     },
     {},
     {
       ...memoryStore(),
       set: async () => {
-        asked.resolve();
+        storing.resolve();
         await new Promise((resolve) => setImmediate(resolve));
         return { state: "stored" };
       },
     },
   );
   await using server = await serve(listener);
+  const late = "ERR_STREAM_WRITE_AFTER_END";
 
-  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "x" });
+  expect(await server.send({ key: "a" })).toMatchObject({ status: 200, text: "x" });
+  expect(seen.splice(0)).toEqual([
+    false,
+    ["callback", late],
+    ["event", late],
+    ["callback", late],
+    ["event", late],
+  ]);
+  expect(await server.send({ key: "b" })).toMatchObject({ status: 200, text: "x" });
+  expect(seen).toEqual([false, ["callback", late], ["callback", late]]);
 });
 
 test("a status changed after the head has no effect, first and replayed", async () => {

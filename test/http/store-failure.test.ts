@@ -1,4 +1,5 @@
 /** When the store breaks: before the handler, after it, and while responses wait for it. */
+import { once } from "node:events";
 import { expect, test } from "vitest";
 import {
   idempotency,
@@ -66,6 +67,18 @@ test("P8, C46: a store that hangs on lock makes it 503 within storeTimeoutMs", a
 
   expect(await answer).toMatchObject({ status: 503 });
   expect(runs()).toBe(0);
+});
+
+test("an onError that throws is a process warning, and the client gets its answer", async () => {
+  const warned = once(process, "warning");
+  const onError = () => {
+    throw new Error("no log server");
+  };
+  const { listener } = payments({ ...memoryStore(), lock: broken }, { onError });
+  await using server = await serve(listener);
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 503 });
+  expect(await warned).toEqual([expect.objectContaining({ message: "no log server" })]);
 });
 
 test("a claim that arrives after its time limit is given back, so that a retry need not wait for a lease", async () => {

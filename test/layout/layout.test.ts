@@ -45,7 +45,7 @@ describe("imports are found", () => {
   it("all over the project", () => {
     const paths = [...project.files.keys()];
     expect(paths).toEqual(expect.arrayContaining(["src/http.ts", "stores/memory.ts"]));
-    const http = importsOf("src/http.ts", project.files.get("src/http.ts") ?? "");
-    expect(http.map(({ target }) => target)).toContain("src/idempotency.ts");
+    const door = importsOf("src/http/door.ts", project.files.get("src/http/door.ts") ?? "");
+    expect(door.map(({ target }) => target)).toContain("src/idempotency.ts");
   });
 });
