@@ -31,6 +31,8 @@ export interface Execution {
   readonly held: boolean;
   /** Aborts when the lease is lost: another request may execute from then on. */
   readonly signal: AbortSignal;
+  /** Says that the answer will be no result: it is sent, not stored, and the key is free for a retry. */
+  doNotStore(): void;
 }
 
 export type Outcome =
@@ -145,9 +147,10 @@ export class Protocol {
       return refused(leaseLost());
     }
     const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
+    const execution = new LeasedExecution(lease, heartbeat);
     let recorded: RecordedResponse;
     try {
-      recorded = await execute(executionUnder(lease, heartbeat));
+      recorded = await execute(execution);
     } catch (error) {
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
@@ -156,7 +159,7 @@ export class Protocol {
       return { kind: "failed", error };
     }
     await heartbeat.stop();
-    if (!this.#isToStore(lease.key, recorded)) {
+    if (!execution.isResult || !this.#isToStore(lease.key, recorded)) {
       await this.#release(lease, "not-to-store");
       return { kind: "executed", stored: false };
     }
@@ -226,16 +229,31 @@ function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
   return { kind: "replayed", response };
 }
 
-function executionUnder(lease: Lease, heartbeat: Heartbeat): Execution {
-  return {
-    token: lease.token,
-    get held() {
-      return heartbeat.held;
-    },
-    get signal() {
-      return heartbeat.signal;
-    },
-  };
+class LeasedExecution implements Execution {
+  readonly token: string;
+  readonly #heartbeat: Heartbeat;
+  #isResult = true;
+
+  constructor({ token }: Lease, heartbeat: Heartbeat) {
+    this.token = token;
+    this.#heartbeat = heartbeat;
+  }
+
+  get held(): boolean {
+    return this.#heartbeat.held;
+  }
+
+  get signal(): AbortSignal {
+    return this.#heartbeat.signal;
+  }
+
+  get isResult(): boolean {
+    return this.#isResult;
+  }
+
+  doNotStore(): void {
+    this.#isResult = false;
+  }
 }
 
 function refused(error: IdempotencyError): Outcome {

@@ -25,6 +25,7 @@ export function contextOf(identity: Identity, execution: Execution): Idempotency
     get signal() {
       return execution.signal;
     },
+    doNotStore: () => execution.doNotStore(),
     deriveKey: (label) => deriveKey(identity.key, label),
   };
 }

@@ -8,7 +8,7 @@ import { identify, type Identity } from "../key/identity.js";
 import { ERROR_CODES, problemFor } from "../problem.js";
 import type { CachedResponse, RecordedResponse, Store } from "../store.js";
 import { sendProblem, sendProblemAndClose, sendReplay } from "./answer.js";
-import { contextOf, type IdempotentRequest } from "./context.js";
+import { contextOf, type IdempotencyContext, type IdempotentRequest } from "./context.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
@@ -21,6 +21,8 @@ interface Exchange {
   readonly req: IdempotentRequest;
   readonly res: ServerResponse;
   readonly key: string;
+  /** Of another middleware around this one. */
+  readonly outer: IdempotencyContext | undefined;
   recorder: ResponseRecorder | undefined;
 }
 
@@ -29,6 +31,8 @@ export class HttpDoor {
   readonly #protocol: Protocol;
   readonly #methods: ReadonlySet<string | undefined>;
   readonly #headerName: string;
+  /** Of the requests whose handlers run under this door. */
+  readonly #contexts = new WeakSet<IdempotencyContext>();
 
   constructor(store: Store, options: HttpOptions) {
     this.#options = options;
@@ -38,8 +42,10 @@ export class HttpDoor {
   }
 
   /** The lines of the key's header, or `undefined` where the request is not the kit's business. */
-  fieldLines(req: IncomingMessage): string[] | undefined {
+  fieldLines(req: IdempotentRequest): string[] | undefined {
     if (!this.#methods.has(req.method)) return undefined;
+    // Mounted twice, it would wait for itself.
+    if (req.idempotency !== undefined && this.#contexts.has(req.idempotency)) return undefined;
     // Not `req.headers`: Node joins repeated lines there, and two keys would look like one.
     const lines = req.headersDistinct[this.#headerName] ?? [];
     return lines.length === 0 && !this.#options.required ? undefined : lines;
@@ -76,11 +82,12 @@ export class HttpDoor {
     if (identity === undefined) return;
     const { key, fingerprint } = identity;
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
-    const exchange: Exchange = { req, res, key, recorder: undefined };
+    const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
       exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
       req.idempotency = contextOf(identity, execution);
-      return this.#handle(req, next, exchange.recorder);
+      this.#contexts.add(req.idempotency);
+      return this.#handle(exchange, next, exchange.recorder);
     });
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
@@ -149,17 +156,13 @@ export class HttpDoor {
 
   /** Runs the handler until it has ended the response. A handler that returns without ending it is still at work. */
   async #handle(
-    req: IncomingMessage,
+    { req, res }: Exchange,
     next: Next,
     recorder: ResponseRecorder,
   ): Promise<RecordedResponse> {
-    let ended = false;
-    const recorded = recorder.recorded.finally(() => {
-      ended = true;
-    });
     const failure = new Promise<never>((_, reject) => {
       const fail = (error: unknown) => {
-        if (ended) this.#tell(error, req);
+        if (res.writableEnded) this.#tell(error, req);
         else reject(error);
       };
       try {
@@ -168,7 +171,7 @@ export class HttpDoor {
         fail(error);
       }
     });
-    return await Promise.race([recorded, failure]);
+    return await Promise.race([recorder.recorded, failure]);
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {
@@ -184,6 +187,8 @@ export class HttpDoor {
         break;
       case "refused":
         this.#report(outcome.error, req);
+        // A refusal is nobody's result, whoever records it.
+        exchange.outer?.doNotStore();
         instead(exchange, () => this.#sendProblem(res, outcome.error));
         break;
       case "failed":
@@ -198,12 +203,13 @@ export class HttpDoor {
     }
   }
 
-  #refuse(req: IncomingMessage, res: ServerResponse, next: Next, error: unknown): void {
+  #refuse(req: IdempotentRequest, res: ServerResponse, next: Next, error: unknown): void {
     if (!isKitError(error)) {
       next(error);
       return;
     }
     this.#report(error, req);
+    req.idempotency?.doNotStore();
     if (error.code === "BODY_TOO_LARGE") {
       sendProblemAndClose(req, res, problemFor(error, this.#options));
     } else this.#sendProblem(res, error);
@@ -248,6 +254,7 @@ function instead({ res, recorder }: Exchange, answer: () => void): void {
 
 /** Aborts when the client hangs up. */
 function clientOf(res: ServerResponse): AbortSignal {
+  if (res.destroyed) return AbortSignal.abort();
   const controller = new AbortController();
   res.once("close", () => controller.abort());
   return controller.signal;

@@ -121,6 +121,42 @@ for (const { version, make } of [
       },
     );
 
+    test.each(failures)(
+      "C21: a handler that %s gets Express's own 500 where there is no error handler, and the key is free",
+      async (_, failing) => {
+        const numbered: NumberedHandler = (run) =>
+          run === 1 ? failing : (_req, res) => void res.send("paid");
+        const { listener, runs } = app(numbered, {}, make);
+        await using server = await serve(listener);
+        const sent = { path: "/payments", key: "k" };
+
+        expect(await server.send(sent)).toMatchObject({ status: 500 });
+        expect(await server.send(sent)).toMatchObject({ status: 200, text: "paid" });
+        expect(runs()).toBe(2);
+      },
+    );
+
+    test("the ETag that Express makes is replayed; a 304 is a result like any other", async () => {
+      const handler: RequestHandler = (_, res) => void res.send("the same each time");
+      const application = make();
+      application.use(idempotency(memoryStore(), { methods: ["GET", "PUT"] }), handler);
+      await using server = await serve(application);
+
+      const put = await server.send({ method: "PUT", key: "put" });
+      const fresh = { "If-None-Match": put.headers.etag ?? "" };
+      const put304 = await server.send({ method: "PUT", key: "put", headers: fresh });
+      expect(put.headers.etag).toMatch(/^W\/"/);
+      expect(put304).toMatchObject({ status: 200, headers: { etag: put.headers.etag } });
+
+      const got = { method: "GET", key: "get", headers: fresh };
+      expect(await server.send(got)).toMatchObject({ status: 304, text: "" });
+      expect(await server.send(got)).toMatchObject({
+        status: 304,
+        text: "",
+        headers: { "idempotency-replayed": "true", etag: put.headers.etag },
+      });
+    });
+
     test("the body that express.json parsed before is the one that counts", async () => {
       const { listener, runs } = app(() => (req, res) => void res.json(req.body), {}, make);
       await using server = await serve(listener);

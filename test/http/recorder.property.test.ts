@@ -21,7 +21,6 @@ const pairs = fc.array(fc.tuple(names, values), { minLength: 1, maxLength: 4 });
 const lists = fc.oneof(
   pairs,
   pairs.map((list) => list.flat()),
-  fc.constant(["odd"]),
 );
 const bytes = fc.uint8Array({ maxLength: 20 }).map((list) => Buffer.from(list));
 const chunks = fc.oneof(
@@ -43,7 +42,8 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   fc.tuple(fc.constant("writeHead"), statuses, fc.constantFrom("Fine", "So la la", ""), objects),
   fc.tuple(fc.constant("addTrailers"), fc.oneof(fc.dictionary(trailers, values), pairs)),
   chunks.map((args): Step => ["write", ...args]),
-  fc.constantFrom<Step>(["write", 7], ["write", undefined]),
+  // Not with a status that has no body: bare Node would forget the body although that head failed.
+  fc.constantFrom<Step>(["write", 7], ["write", undefined], ["writeHead", 201, ["odd"]]),
 );
 const ends: fc.Arbitrary<Step> = fc.oneof(
   fc.constant<Step>(["end"]),

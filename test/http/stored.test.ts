@@ -147,3 +147,69 @@ test("a store that keeps a tombstone in the place of a response has the retry to
   expect(retry.status).toBe(410);
   expect(retry.text).toContain("could not be stored");
 });
+
+test("a handler may say that its answer is no result: it is sent, and a retry runs again", async () => {
+  let runs = 0;
+  const safe = idempotency(memoryStore());
+  await using server = await serve(
+    safe.wrap((req, res) => {
+      runs += 1;
+      if (runs === 1) req.idempotency?.doNotStore();
+      res.end(`run ${runs}`);
+    }),
+  );
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "run 1" });
+  expect(await server.send({ key: "k" })).toMatchObject({ text: "run 2" });
+  expect(await server.send({ key: "k" })).toMatchObject({ text: "run 2" });
+});
+
+test("C28: a middleware does not store the refusal of another one inside it", async () => {
+  const store = memoryStore();
+  const outer = idempotency(memoryStore());
+  const inner = idempotency(store);
+  let runs = 0;
+  await using server = await serve(
+    outer.wrap(
+      inner.wrap((_, res) => {
+        runs += 1;
+        res.end("paid");
+      }),
+    ),
+  );
+  await using other = await serve(inner.wrap((_, res) => res.end("paid elsewhere")));
+  await other.send({ key: "k", body: "another payload" });
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 422 });
+  const again = await server.send({ key: "k" });
+
+  expect(again.status).toBe(422);
+  expect(again.headers["idempotency-replayed"]).toBeUndefined();
+  expect(runs).toBe(0);
+});
+
+test("a middleware that is mounted twice does not wait for itself", async () => {
+  const safe = idempotency(memoryStore());
+  await using server = await serve(safe.wrap(safe.wrap((_, res) => res.end("paid"))));
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "paid" });
+  expect(await server.send({ key: "k" })).toMatchObject({
+    text: "paid",
+    headers: { "idempotency-replayed": "true" },
+  });
+});
+
+test("C21: a handler that throws once it has answered has answered: the key keeps the result", async () => {
+  const errors: unknown[] = [];
+  const safe = idempotency(memoryStore(), { onError: (error) => errors.push(error) });
+  await using server = await serve(
+    safe.wrap((_, res) => {
+      res.end("paid");
+      throw new Error("too late");
+    }),
+  );
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 200, text: "paid" });
+  expect(await server.send({ key: "k" })).toMatchObject({ text: "paid" });
+  expect(errors).toEqual([expect.objectContaining({ message: "too late" })]);
+});
