@@ -147,7 +147,7 @@ export class Protocol {
     const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
     let recorded: RecordedResponse;
     try {
-      recorded = await execute(executionUnder(lease, heartbeat));
+      recorded = await execute(heartbeat);
     } catch (error) {
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
@@ -224,18 +224,6 @@ function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
   if (response.fingerprint !== fingerprint) return refused(keyReused());
   if (response.tombstone !== undefined) return refused(notKept(response));
   return { kind: "replayed", response };
-}
-
-function executionUnder(lease: Lease, heartbeat: Heartbeat): Execution {
-  return {
-    token: lease.token,
-    get held() {
-      return heartbeat.held;
-    },
-    get signal() {
-      return heartbeat.signal;
-    },
-  };
 }
 
 function refused(error: IdempotencyError): Outcome {

@@ -8,7 +8,7 @@ import { identify, type Identity } from "../key/identity.js";
 import { ERROR_CODES, problemFor } from "../problem.js";
 import type { CachedResponse, RecordedResponse, Store } from "../store.js";
 import { sendProblem, sendProblemAndClose, sendReplay } from "./answer.js";
-import { contextOf, type IdempotentRequest } from "./context.js";
+import { ExecutionContext, type IdempotentRequest } from "./context.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
@@ -79,7 +79,7 @@ export class HttpDoor {
     const exchange: Exchange = { req, res, key, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
       exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      req.idempotency = contextOf(identity, execution);
+      req.idempotency = new ExecutionContext(identity, execution);
       return this.#handle(req, next, exchange.recorder);
     });
     this.#send(exchange, outcome);
@@ -148,27 +148,24 @@ export class HttpDoor {
   }
 
   /** Runs the handler until it has ended the response. A handler that returns without ending it is still at work. */
-  async #handle(
-    req: IncomingMessage,
-    next: Next,
-    recorder: ResponseRecorder,
-  ): Promise<RecordedResponse> {
-    let ended = false;
-    const recorded = recorder.recorded.finally(() => {
-      ended = true;
-    });
-    const failure = new Promise<never>((_, reject) => {
+  #handle(req: IncomingMessage, next: Next, recorder: ResponseRecorder): Promise<RecordedResponse> {
+    return new Promise((resolve, reject) => {
+      let ended = false;
+      const end = () => {
+        ended = true;
+        resolve(recorder.recorded);
+      };
       const fail = (error: unknown) => {
         if (ended) this.#tell(error, req);
         else reject(error);
       };
+      recorder.recorded.then(end, end);
       try {
         Promise.resolve(next()).catch(fail);
       } catch (error) {
         fail(error);
       }
     });
-    return await Promise.race([recorded, failure]);
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {
