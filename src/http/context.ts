@@ -15,17 +15,31 @@ export interface IdempotencyContext extends Execution {
 /** A request under the middleware; without a key, `idempotency` is absent. */
 export type IdempotentRequest = IncomingMessage & { idempotency?: IdempotencyContext };
 
-export function contextOf(identity: Identity, execution: Execution): IdempotencyContext {
-  return {
-    key: identity.clientKey,
-    token: execution.token,
-    get held() {
-      return execution.held;
-    },
-    get signal() {
-      return execution.signal;
-    },
-    doNotStore: () => execution.doNotStore(),
-    deriveKey: (label) => deriveKey(identity.key, label),
-  };
+/** A class for its getters: those of a literal would be made anew for every request. */
+export class ExecutionContext implements IdempotencyContext {
+  readonly key: string;
+  readonly token: string;
+  readonly #storageKey: string;
+  readonly #execution: Execution;
+
+  constructor(identity: Identity, execution: Execution) {
+    this.key = identity.clientKey;
+    this.token = execution.token;
+    this.#storageKey = identity.key;
+    this.#execution = execution;
+  }
+
+  get held(): boolean {
+    return this.#execution.held;
+  }
+
+  get signal(): AbortSignal {
+    return this.#execution.signal;
+  }
+
+  /** Bound, because handlers take it apart from its context. */
+  readonly doNotStore = (): void => this.#execution.doNotStore();
+
+  /** Bound as well. */
+  readonly deriveKey = (label: string): string => deriveKey(this.#storageKey, label);
 }

@@ -8,7 +8,7 @@ import { identify, type Identity } from "../key/identity.js";
 import { ERROR_CODES, problemFor } from "../problem.js";
 import type { CachedResponse, RecordedResponse, Store } from "../store.js";
 import { sendProblem, sendProblemAndClose, sendReplay } from "./answer.js";
-import { contextOf, type IdempotencyContext, type IdempotentRequest } from "./context.js";
+import { ExecutionContext, type IdempotencyContext, type IdempotentRequest } from "./context.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
@@ -85,7 +85,7 @@ export class HttpDoor {
     const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
       exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      req.idempotency = contextOf(identity, execution);
+      req.idempotency = new ExecutionContext(identity, execution);
       this.#contexts.add(req.idempotency);
       return this.#handle(exchange, next, exchange.recorder);
     });
@@ -155,23 +155,23 @@ export class HttpDoor {
   }
 
   /** Runs the handler until it has ended the response. A handler that returns without ending it is still at work. */
-  async #handle(
+  #handle(
     { req, res }: Exchange,
     next: Next,
     recorder: ResponseRecorder,
   ): Promise<RecordedResponse> {
-    const failure = new Promise<never>((_, reject) => {
+    return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
         if (res.writableEnded) this.#tell(error, req);
         else reject(error);
       };
+      recorder.recorded.then(resolve, reject);
       try {
         Promise.resolve(next()).catch(fail);
       } catch (error) {
         fail(error);
       }
     });
-    return await Promise.race([recorder.recorded, failure]);
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {

@@ -33,7 +33,13 @@ import {
   trailerFields,
 } from "./response-head.js";
 import type { ComposedHead, Head, Trailers } from "./response-head.js";
-import { nativeMethods, Overrides, type NativeMethods } from "./response-overrides.js";
+import {
+  HiddenProgress,
+  methodsOf,
+  own,
+  setMethods,
+  type NativeMethods,
+} from "./response-overrides.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export class ResponseRecorder {
@@ -43,7 +49,8 @@ export class ResponseRecorder {
   readonly #res: ServerResponse;
   readonly #maxBytes: number;
   readonly #native: NativeMethods;
-  readonly #overrides: Overrides;
+  readonly #progress: HiddenProgress;
+  readonly #disown: () => void;
   /** Of the client, which the handler is not told before it has ended. */
   readonly #hangUp: HeldClose;
   readonly #before: Head;
@@ -64,28 +71,32 @@ export class ResponseRecorder {
   /** The handler ends the response: a head composed from now on knows the body's length. */
   #ending = false;
   #ended = false;
-  #late = false;
   #whenSent: Callback | undefined;
   #handlerDestroyed = false;
 
   constructor(res: ServerResponse, maxBytes: number) {
     this.#res = res;
     this.#maxBytes = maxBytes;
-    this.#native = nativeMethods(res);
-    this.#overrides = new Overrides(res);
+    this.#native = methodsOf(res);
     this.#before = readHead(res);
-    this.#hangUp = new HeldClose(res, this.#overrides);
+    this.#hangUp = new HeldClose(res);
+    this.#progress = new HiddenProgress(res);
+    this.#disown = own(res, this);
     this.recorded = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    this.#overrideMethods();
-    this.#disguiseProgress();
+    setMethods(res, this.#overrides());
   }
 
   /** Whether bytes have left already, so that nothing else can be answered. */
   get streaming(): boolean {
     return this.#phase === "streaming";
+  }
+
+  /** Whether the handler has ended what it answers. `finished` tells less: a server that closes goes by it. */
+  get ended(): boolean {
+    return this.#phase !== "done" && this.#ended;
   }
 
   /** Whether the handler gave the response up by destroying it. */
@@ -126,57 +137,40 @@ export class ResponseRecorder {
     this.#res.destroy();
   }
 
-  #overrideMethods(): void {
+  #overrides(): NativeMethods {
     const [res, native] = [this.#res, this.#native];
     const passes = () => this.#phase === "done";
-    const overrides: Record<keyof NativeMethods, unknown> = {
-      writeHead: (...args: unknown[]) =>
+    return {
+      writeHead: (...args) =>
         this.#phase === "recording" ? this.#writeHead(args) : native.writeHead.apply(res, args),
       flushHeaders: () =>
         this.#phase === "recording" ? this.#flush() : native.flushHeaders.call(res),
-      addTrailers: (trailers: Trailers) =>
-        passes() ? native.addTrailers.call(res, trailers) : this.#addTrailers(trailers),
-      write: (...args: unknown[]) => (passes() ? native.write.apply(res, args) : this.#write(args)),
-      end: (...args: unknown[]) => {
+      addTrailers: (trailers) =>
+        passes() ? native.addTrailers.call(res, trailers) : this.#addTrailers(trailers as Trailers),
+      write: (...args) => (passes() ? native.write.apply(res, args) : this.#write(args)),
+      end: (...args) => {
         if (passes()) native.end.apply(res, args);
         else this.#end(args);
         return res;
       },
-      destroy: (error?: Error) => {
-        if (!passes()) {
-          if (isHangUp(res, error)) this.#clientLeft();
-          else this.#destroyed(error);
-        }
-        return native.destroy.call(res, error);
-      },
-      emit: (event: string, ...args: unknown[]) =>
+      destroy: (error) => (passes() ? native.destroy.call(res, error) : this.#destroy(error)),
+      emit: (event, ...args) =>
         !passes() && this.#withholds(event) ? true : native.emit.call(res, event, ...args),
     };
-    for (const [name, value] of Object.entries(overrides)) {
-      this.#overrides.replace(name, { value, writable: true });
-    }
-  }
-
-  /** `finished` stays true to the facts: a server that closes would take the connection for idle, and cut it. */
-  #disguiseProgress(): void {
-    const [res, overrides] = [this.#res, this.#overrides];
-    const recording = () => this.#phase === "recording";
-    overrides.disguise("_header", (header) => (recording() ? (this.#head?.text ?? null) : header));
-    overrides.disguise("finished", (finished) => this.#late || (!recording() && finished));
-    overrides.disguise("destroyed", (destroyed) => !recording() && destroyed);
-    overrides.disguise("_closed", (closed) => !recording() && closed);
-    overrides.replace("writableEnded", { get: () => this.#ended || res.finished });
   }
 
   #stop(): void {
+    if (this.#phase === "done") return;
+    if (this.#phase === "recording") this.#progress.reveal();
     this.#phase = "done";
-    this.#overrides.takeOff();
+    this.#disown();
+    this.#hangUp.release();
+    setMethods(this.#res, this.#native);
   }
 
   #writeHead(args: readonly unknown[]): ServerResponse {
     const res = this.#res;
-    const head = composeHead(res, args, this.#ending);
-    this.#head = head;
+    const head = this.#compose(args);
     if (isEventStream(res) && !endsWithHead(res, head)) this.#stream("streamed", head);
     return res;
   }
@@ -188,7 +182,12 @@ export class ResponseRecorder {
       this.#explicitHead = false;
       res.writeHead(res.statusCode);
     }
-    this.#head ??= composeHead(res, [res.statusCode], this.#ending);
+    return this.#head ?? this.#compose([res.statusCode]);
+  }
+
+  #compose(args: readonly unknown[]): ComposedHead {
+    this.#head = composeHead(this.#res, args, this.#ending);
+    this.#progress.showHeader(this.#head.text);
     return this.#head;
   }
 
@@ -240,11 +239,13 @@ export class ResponseRecorder {
 
   /** What comes after the end or is no chunk, Node itself refuses, taking the response for what it seems to be. */
   #refuse(method: "write" | "end", args: readonly unknown[]): unknown {
-    this.#late = this.#ended;
+    const res = this.#res as { finished: boolean } & ServerResponse;
+    const { finished } = res;
+    res.finished ||= this.#ended;
     try {
-      return Reflect.apply(prototypeOf(this.#res)[method], this.#res, args);
+      return Reflect.apply(prototypeOf(res)[method], res, args);
     } finally {
-      this.#late = false;
+      res.finished = finished;
     }
   }
 
@@ -267,6 +268,7 @@ export class ResponseRecorder {
     const held = this.#held.take();
     this.#size = 0;
     this.#tombstone = tombstoneOf(head, reason);
+    this.#progress.reveal();
     this.#phase = "streaming";
     const status = statusOf(head);
     setStatus(res, status);
@@ -313,12 +315,24 @@ export class ResponseRecorder {
   }
 
   #clientLeft(): void {
-    if (this.#phase === "recording") this.#hangUp.hold();
+    if (this.#phase === "recording") {
+      this.#hangUp.hold();
+      this.#progress.hideClose();
+    }
     // A stream that nobody takes is over; whether its handler goes on is not ours to know.
     else if (this.#tombstone !== undefined) this.#resolve(this.#tombstone);
   }
 
-  #destroyed(error: Error | undefined): void {
+  #destroy(error: Error | undefined): ServerResponse {
+    const [res, native] = [this.#res, this.#native];
+    if (!isHangUp(res, error)) this.#giveUp(error);
+    else this.#clientLeft();
+    native.destroy.call(res, error);
+    if (this.#phase === "recording") this.#progress.hideClose();
+    return res;
+  }
+
+  #giveUp(error: Error | undefined): void {
     this.#handlerDestroyed = true;
     this.#reject(
       new Error("The handler destroyed the response before it ended it.", { cause: error }),

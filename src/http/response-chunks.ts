@@ -11,13 +11,17 @@ export interface ChunkArguments {
 
 /** Sorts out the overloads: (chunk), (chunk, callback), (chunk, encoding, callback), and for `end` (callback). */
 export function chunkArguments(args: readonly unknown[]): ChunkArguments {
-  const callback = args.find((arg) => typeof arg === "function") as Callback | undefined;
-  const [chunk, encoding] = args.map((arg) => (typeof arg === "function" ? undefined : arg));
+  const callback = args.find(isFunction) as Callback | undefined;
+  const [chunk, encoding] = args;
   return {
-    chunk,
+    chunk: isFunction(chunk) ? undefined : chunk,
     encoding: typeof encoding === "string" ? (encoding as BufferEncoding) : undefined,
     callback,
   };
+}
+
+function isFunction(value: unknown): boolean {
+  return typeof value === "function";
 }
 
 /** What Node takes as a chunk: by kind, not by class, because bytes may come from another realm. */

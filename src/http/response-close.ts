@@ -1,19 +1,19 @@
 /** A client's hanging up, kept from a handler that is to finish all the same. */
 import type { ServerResponse } from "node:http";
-import type { Overrides } from "./response-overrides.js";
+
+const NOBODY: ReadonlySet<unknown> = new Set();
 
 export class HeldClose {
   readonly #res: ServerResponse;
-  readonly #overrides: Overrides;
   /** Who was told before there was a handler. */
   readonly #told: ReadonlySet<unknown>;
   #gone: boolean;
+  #socket: PropertyDescriptor | "inherited" | undefined;
 
-  constructor(res: ServerResponse, overrides: Overrides) {
+  constructor(res: ServerResponse) {
     this.#res = res;
-    this.#overrides = overrides;
     this.#gone = res.destroyed;
-    this.#told = new Set(this.#gone ? res.rawListeners("close") : []);
+    this.#told = this.#gone ? new Set(res.rawListeners("close")) : NOBODY;
   }
 
   /** Whether the client has hung up. */
@@ -25,10 +25,21 @@ export class HeldClose {
     const { socket } = this.#res;
     // Frameworks take a response for finished when its socket is no longer writable, and would not answer at all.
     if (!this.#gone && socket !== null) {
-      const writable = Object.create(socket, { writable: { value: true } }) as unknown;
-      this.#overrides.replace("socket", { value: writable, writable: true });
+      // From Node 24 on it is an accessor of the prototype, over what Node itself goes on to use.
+      this.#socket = Object.getOwnPropertyDescriptor(this.#res, "socket") ?? "inherited";
+      const value = Object.create(socket, { writable: { value: true } }) as unknown;
+      const visible = { configurable: true, enumerable: true, writable: true };
+      Object.defineProperty(this.#res, "socket", { ...visible, value });
     }
     this.#gone = true;
+  }
+
+  /** Shows the socket as it is. */
+  release(): void {
+    const found = this.#socket;
+    if (found === "inherited") Reflect.deleteProperty(this.#res, "socket");
+    else if (found !== undefined) Object.defineProperty(this.#res, "socket", found);
+    this.#socket = undefined;
   }
 
   tell(): void {

@@ -57,36 +57,40 @@ function release(store: Store, lease: Lease): void {
 }
 
 /** Waits for a store call no longer than `timeoutMs`; `onLate` gets what arrives after that. */
-async function limit<T>(
+function limit<T>(
   operation: string,
   timeoutMs: number,
   call: Promise<T>,
   onLate?: (result: T) => void,
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  let expired = false;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      expired = true;
-      reject(unavailable(operation, `did not answer within ${timeoutMs} ms`));
-    }, timeoutMs);
+  return new Promise((resolve, reject) => {
+    let state: "waiting" | "settled" | "expired" = "waiting";
+    let timer: NodeJS.Timeout | undefined;
+    const settle = () => {
+      if (state === "waiting") state = "settled";
+      clearTimeout(timer);
+    };
+    call.then(
+      (result) => {
+        if (state === "expired") onLate?.(result);
+        settle();
+        return resolve(result);
+      },
+      (error: unknown) => {
+        settle();
+        const failed = () => unavailable(operation, "failed, see the cause for why", error);
+        reject(isStoreFailure(error) ? error : failed());
+      },
+    );
+    // A store in this process has answered by then, and a timer would cost more than its answer.
+    process.nextTick(() => {
+      if (state !== "waiting") return;
+      timer = setTimeout(() => {
+        state = "expired";
+        reject(unavailable(operation, `did not answer within ${timeoutMs} ms`));
+      }, timeoutMs);
+    });
   });
-  const settled = call.then(
-    (result) => {
-      if (expired) onLate?.(result);
-      return result;
-    },
-    (error: unknown) => {
-      throw isStoreFailure(error)
-        ? error
-        : unavailable(operation, "failed, see the cause for why", error);
-    },
-  );
-  try {
-    return await Promise.race([settled, timeout]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function unavailable(operation: string, what: string, cause?: unknown): StoreUnavailableError {

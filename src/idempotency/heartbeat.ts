@@ -37,6 +37,11 @@ export class Heartbeat {
     this.#beatIn(options.leaseMs / BEATS_PER_LEASE);
   }
 
+  /** Of the lease. */
+  get token(): string {
+    return this.#options.lease.token;
+  }
+
   /** Whether the lease is known to be lost, and said so. */
   get lost(): boolean {
     return this.#lost !== undefined;
