@@ -191,14 +191,21 @@ export class Protocol {
   }
 
   #toStore(lease: Lease, recorded: RecordedResponse): CachedResponse {
+    const { statusCode, statusMessage, headers, body, trailers, tombstone } = recorded;
     const timestamp = Date.now();
-    return {
-      ...recorded,
-      headers: storableHeaders(recorded.headers, this.#keptHeaders),
+    // Field by field: spreading takes V8 far longer, and this runs for every response.
+    const response: { -readonly [K in keyof CachedResponse]: CachedResponse[K] } = {
+      statusCode,
+      headers: storableHeaders(headers, this.#keptHeaders),
+      body,
       timestamp,
       expiresAt: timestamp + this.#options.ttlMs,
       fingerprint: lease.fingerprint,
     };
+    if (statusMessage !== undefined) response.statusMessage = statusMessage;
+    if (trailers !== undefined) response.trailers = trailers;
+    if (tombstone !== undefined) response.tombstone = tombstone;
+    return response;
   }
 
   #isToStore(key: string, recorded: RecordedResponse): boolean {

@@ -1,15 +1,18 @@
 /** Answers that are there as a whole, on a `http.ServerResponse`: recorded ones, replays and problem documents. */
 import {
+  ServerResponse,
   validateHeaderName,
   validateHeaderValue,
   type IncomingMessage,
-  type ServerResponse,
 } from "node:http";
 import { storableHeaders } from "../idempotency/headers.js";
 import type { Problem } from "../problem.js";
 import type { Callback } from "./response-chunks.js";
 import { isBodiless, setFields, setStatus, type Status } from "./response-head.js";
 import type { CachedResponse, HeaderFields } from "../store.js";
+
+/** Up to this length a body is sent as text of single bytes: Node then makes one write of it and the head, not a list. */
+const ONE_WRITE_BYTES = 8 * 1_024;
 
 /** How long the rest of a refused body is read and dropped, so that the client gets to read the refusal. */
 const LINGER_MS = 1_000;
@@ -75,7 +78,15 @@ export function sendWhole(
   else if (chunked || res.hasHeader("Content-Disposition")) {
     res.write(body);
     res.end(callback);
+  } else if (body.byteLength <= ONE_WRITE_BYTES && isPlain(res)) {
+    const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+    res.end(bytes.toString("latin1"), "latin1", callback);
   } else res.end(body, callback);
+}
+
+/** Whether nobody outside has wrapped `end`: whoever did may count on bytes. */
+function isPlain(res: ServerResponse): boolean {
+  return res.end === ServerResponse.prototype.end;
 }
 
 /**

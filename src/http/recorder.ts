@@ -106,7 +106,9 @@ export class ResponseRecorder {
 
   /** Sends what was recorded, or ends what was streamed. */
   send(): void {
-    const [res, head, streamed] = [this.#res, this.#head, this.#phase === "streaming"];
+    const res = this.#res;
+    const head = this.#head;
+    const streamed = this.#phase === "streaming";
     this.#stop();
     if (streamed) this.#endStream();
     else if (this.#hangUp.gone) this.#endForNobody();
@@ -138,7 +140,8 @@ export class ResponseRecorder {
   }
 
   #overrides(): NativeMethods {
-    const [res, native] = [this.#res, this.#native];
+    const res = this.#res;
+    const native = this.#native;
     const passes = () => this.#phase === "done";
     return {
       writeHead: (...args) =>

@@ -131,7 +131,7 @@ function appendAll(res: ServerResponse, args: WriteHeadArguments): void {
   const given = args[2] ?? (typeof args[1] === "string" ? undefined : args[1]);
   const fields = (given ?? {}) as OutgoingHttpHeaders | OutgoingHttpHeader[];
   const list = (Array.isArray(fields) ? pairs(fields) : Object.entries(fields)) as Field[];
-  for (const [name, value] of list.flatMap(repeated)) res.appendHeader(name, value);
+  for (const [name, value] of fieldLines(list)) res.appendHeader(name, value);
 }
 
 function pairs(list: readonly OutgoingHttpHeader[]): readonly Field[] {
@@ -142,11 +142,17 @@ function pairs(list: readonly OutgoingHttpHeader[]): readonly Field[] {
 /** The header fields that are set on a response, names in their own case, repetitions one by one. */
 function headerFields(res: ServerResponse): HeaderFields {
   const names = (res as unknown as NodeResponse).getRawHeaderNames();
-  return names.flatMap((name) => repeated([name, res.getHeader(name) ?? ""]));
+  return fieldLines(names.map((name) => [name, res.getHeader(name) ?? ""]));
 }
 
-function repeated([name, value]: Field): HeaderFields {
-  return [value].flat().map((one) => [name, String(one)] as const);
+/** Repetitions one by one. */
+function fieldLines(fields: readonly Field[]): HeaderFields {
+  const lines: (readonly [name: string, value: string])[] = [];
+  for (const [name, value] of fields) {
+    if (Array.isArray(value)) for (const one of value as unknown[]) lines.push([name, String(one)]);
+    else lines.push([name, String(value)]);
+  }
+  return lines;
 }
 
 type Field = readonly [name: string, value: OutgoingHttpHeader];
@@ -156,7 +162,7 @@ export type Trailers = NodeJS.ReadOnlyDict<OutgoingHttpHeader> | readonly Field[
 /** Trailers as `addTrailers` took them. */
 export function trailerFields(trailers: Trailers): HeaderFields {
   const fields = (Array.isArray(trailers) ? trailers : Object.entries(trailers)) as Field[];
-  return fields.flatMap(repeated);
+  return fieldLines(fields);
 }
 
 /** What is recorded of a response: short of the fields that were `before` it, which every response gets anew. */
@@ -167,9 +173,16 @@ export function recordingOf(
   trailers: HeaderFields,
 ): RecordedResponse {
   const headers = changedFields(head.headers, before.headers);
-  const recorded = { ...statusOf(head), headers, body };
+  const { statusCode, statusMessage } = statusOf(head);
+  const recorded = { statusCode, headers, body };
   // Node sends trailers only where it sends chunks.
-  return head.chunked && trailers.length > 0 ? { ...recorded, trailers } : recorded;
+  const trailed = head.chunked && trailers.length > 0;
+  if (statusMessage === undefined && !trailed) return recorded;
+  return {
+    ...recorded,
+    ...(statusMessage !== undefined && { statusMessage }),
+    ...(trailed && { trailers }),
+  };
 }
 
 export function tombstoneOf(head: Head, tombstone: TombstoneReason): RecordedResponse {
