@@ -70,6 +70,8 @@ export class PendingResponses {
         const ttlMs = response.expiresAt - Date.now();
         if (ttlMs <= 0) break;
         const { state } = await store.set(lease, response, ttlMs);
+        // Whoever came meanwhile has executed again: that is never silent (P2).
+        if (state === "lost") emit({ type: "lease-lost", key: lease.key, reason: "taken" });
         emit({ type: "response-settled", key: lease.key, state });
         return;
       } catch (failure) {

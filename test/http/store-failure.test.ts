@@ -357,7 +357,10 @@ test("a held response whose key a successor completed is settled as lost", async
   await clock.advance(LEASE_MS);
   await drained;
 
-  expect(events.all.at(-1)).toMatchObject({ type: "response-settled", state: "lost" });
+  expect(events.all.slice(-2)).toMatchObject([
+    { type: "lease-lost", reason: "taken" },
+    { type: "response-settled", state: "lost" },
+  ]);
   expect(runs()).toBe(2);
 });
 
