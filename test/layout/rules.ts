@@ -119,23 +119,33 @@ export const RULES: Readonly<Record<string, Rule>> = {
     reports: ["src/a.ts", "stores/b.ts"],
   },
 
-  "packages are imported by stores alone, each by one": {
+  "packages are imported by stores alone, each by one store; types of them by any": {
     check: (project) => {
       const bare = allImports(project).filter(({ specifier }) => !/^(\.|node:)/.test(specifier));
+      const values = bare.filter(({ from, typeOnly }) => isIn("stores", from) && !typeOnly);
       return bare
-        .filter(({ from, target }) => {
-          const alone = bare.every((other) => other.target !== target || other.from === from);
-          return isIn("src", from) || (isIn("stores", from) && !alone);
+        .filter(({ from, target, typeOnly }) => {
+          if (isIn("src", from)) return true;
+          if (typeOnly || !isIn("stores", from)) return false;
+          return values.some(
+            (other) => other.target === target && familyOf(other.from) !== familyOf(from),
+          );
         })
         .map(arrow);
     },
     broken: planted({
-      "stores/a.ts": 'import type { Redis } from "ioredis";',
-      "stores/b.ts": 'import { Redis } from "ioredis";',
+      "stores/a.ts": 'import { Redis } from "ioredis";',
+      "stores/a/part.ts": 'import { Cluster } from "ioredis";',
+      "stores/b.ts": 'import type { Redis } from "ioredis";',
       "stores/c.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
+      "stores/d.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
       "src/d.ts": 'import ms from "ms";\nimport { hash } from "node:crypto";',
     }),
-    reports: ["stores/a.ts -> ioredis", "stores/b.ts -> ioredis", "src/d.ts -> ms"],
+    reports: [
+      "stores/c.ts -> @aws-sdk/client-dynamodb",
+      "stores/d.ts -> @aws-sdk/client-dynamodb",
+      "src/d.ts -> ms",
+    ],
   },
 
   "every export of the package is built from a source file": {
@@ -169,7 +179,8 @@ export const RULES: Readonly<Record<string, Rule>> = {
       return [...project.files]
         .filter(([path]) => !isIn("infra", path) && !listed.has(path))
         .filter(([path, text]) => {
-          const isStore = isIn("stores", path) && STORE_FACTORY.test(text);
+          const isStore =
+            isIn("stores", path) && familyOf(path) === path && STORE_FACTORY.test(text);
           return isStore || !used.has(path);
         })
         .map(([path]) => path);
@@ -214,6 +225,11 @@ export const RULES: Readonly<Record<string, Rule>> = {
 
 function isIn(folder: string, path: string): boolean {
   return path.startsWith(`${folder}/`);
+}
+
+/** A store's own file, for it and for its parts in the folder of its name. */
+function familyOf(path: string): string {
+  return path.replace(/^(stores\/[\w-]+)\/.*/, "$1.ts");
 }
 
 function arrow({ from, target }: { from: string; target: string }): string {

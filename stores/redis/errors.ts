@@ -1,0 +1,71 @@
+/** What went wrong at Redis, in words for an operator, and with no key, body or credential in them. */
+import type { Cluster, Redis } from "ioredis";
+import { StoreUnavailableError } from "../../src/errors.js";
+
+/** What an operator should do about replies that say what is wrong, by how they begin. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/^ERR syntax error/, "This needs Redis 7.0 or newer, or Valkey (SET with NX and GET)."],
+  [/^ERR unknown command/, "This needs Redis 7.0 or newer, or Valkey, with all commands enabled."],
+  [/^WRONGTYPE/, "Another program writes to the store's keys: give the store a prefix of its own."],
+  [/^OOM/, "Redis is full: raise maxmemory, with maxmemory-policy noeviction."],
+  [/^MISCONF/, "Redis cannot write to its disk: see its log."],
+  [/^READONLY/, "This is a replica: connect to the master, by Sentinel or Cluster where it moves."],
+  [/^MOVED/, "This is a node of a Redis Cluster: connect with a Cluster client."],
+  [/^(NOAUTH|WRONGPASS|NOPERM)/, "Check the user, the password and the ACL of the client."],
+  [
+    /^(CLUSTERDOWN|TRYAGAIN|ASK|LOADING|MASTERDOWN|NOREPLICAS|BUSY)/,
+    "It recovers by itself when the servers do.",
+  ],
+];
+
+/** For each client the last failure to connect: commands only say that the stream is not writeable, not why. */
+const connectionFailures = new WeakMap<Redis | Cluster, { message: string | undefined }>();
+
+/** Listens, once per client, for what {@link storeError} adds to the failures of its commands. */
+export function watchConnection(client: Redis | Cluster): void {
+  if (connectionFailures.has(client)) return;
+  const last: { message: string | undefined } = { message: undefined };
+  connectionFailures.set(client, last);
+  // The nodes of a Cluster fail by an event of their own.
+  for (const event of ["error", "node error"] as const) {
+    client.on(event, (error: unknown) => {
+      last.message = messageOf(error);
+    });
+  }
+  for (const event of ["ready", "refresh"] as const) {
+    client.on(event, () => {
+      last.message = undefined;
+    });
+  }
+}
+
+/**
+ * ioredis hangs the whole command on its errors, body, key and password and all, so they are not passed on: only name
+ * and message are.
+ */
+export function storeError(error: unknown, client: Redis | Cluster): StoreUnavailableError {
+  if (error instanceof StoreUnavailableError) return error;
+  const { name = "Error" } = error as Partial<Error>;
+  const message = messageOf(error);
+  const cause = Object.assign(new Error(message), { name });
+  // Where Redis replied, the connection is not what failed.
+  const failure = name === "ReplyError" ? undefined : connectionFailures.get(client)?.message;
+  const why = failure === undefined || failure === message ? "" : ` (${failure})`;
+  const advice = ADVICE.find(([pattern]) => pattern.test(failure ?? message))?.[1] ?? "";
+  const text = `Redis failed: ${message}${why}. ${advice}`.trimEnd();
+  return new StoreUnavailableError(text, { cause });
+}
+
+/** Whether Redis answered with this error code, the first word of the reply. */
+export function isReply(error: unknown, code: string): boolean {
+  const { cause } = error as { readonly cause?: Error };
+  return cause?.message.startsWith(`${code} `) === true;
+}
+
+function messageOf(error: unknown): string {
+  const { message, code } = error as { readonly message?: string; readonly code?: string };
+  // Where a host has several addresses, Node's error has no message of its own.
+  const text = message || code || String(error);
+  // "ERR unknown command" cites the arguments.
+  return text.replace(/,? with args beginning with:.*$/s, "").replace(/\.$/, "");
+}

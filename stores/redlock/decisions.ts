@@ -1,0 +1,167 @@
+/**
+ * What votes mean: pure functions, no clock and no network, so that a model can run the very same decisions.
+ *
+ * Two rules make agreement, whatever clocks, pauses, delays and duplicates do: a node never changes a stored record, and a
+ * record is answered only while a majority of nodes hold it. Two majorities share a node, so there are never two
+ * answers. Locks only keep the handler from running twice.
+ */
+import type { LockValue, RecordValue } from "../redis/value.js";
+
+/** A node that did not answer in time, refused, or is known to be down: whether it acted is unknown. */
+export interface Down {
+  readonly kind: "down";
+  readonly error: Error;
+}
+
+export type ClaimVote = { readonly kind: "granted" } | LockValue | RecordValue | Down;
+export type StoreVote =
+  | { readonly kind: "stored" }
+  | { readonly kind: "held" }
+  | RecordValue
+  | Down;
+export type ReadVote = { readonly kind: "empty" } | LockValue | RecordValue | Down;
+
+export type ClaimVerdict =
+  | { readonly state: "acquired" }
+  | { readonly state: "completed"; readonly record: RecordValue }
+  /** Fewer hold it than a majority; written to the nodes that granted me, it can have one. */
+  | { readonly state: "adopt"; readonly record: RecordValue; readonly holders: number }
+  /** `split`: nobody has a majority, so that another try may win at once. */
+  | { readonly state: "in-progress"; readonly lock: LockValue | undefined; readonly split: boolean }
+  /** No record can ever reach a majority: only an operator's `delete` helps. */
+  | { readonly state: "wedged" }
+  | { readonly state: "unavailable"; readonly errors: readonly Error[] };
+
+export type StoreVerdict =
+  | { readonly state: "stored" }
+  | { readonly state: "lost"; readonly winner: RecordValue | undefined }
+  | { readonly state: "unavailable"; readonly errors: readonly Error[] };
+
+export type ReadVerdict =
+  | { readonly state: "found"; readonly record: RecordValue }
+  | { readonly state: "none" }
+  | { readonly state: "unavailable"; readonly errors: readonly Error[] };
+
+export function majorityOf(nodes: number): number {
+  return Math.floor(nodes / 2) + 1;
+}
+
+/** @param votes One for each node, `undefined` while it is out. Answers `undefined` while more votes can matter. */
+export function decideClaim(
+  votes: readonly (ClaimVote | undefined)[],
+  now: number,
+): ClaimVerdict | undefined {
+  const majority = majorityOf(votes.length);
+  const records = recordsIn(votes);
+  const [most] = records;
+  if (most !== undefined && most.holders >= majority) {
+    return { state: "completed", record: most.record };
+  }
+  const locks = locksIn(votes);
+  const [holder] = locks;
+  // With a majority held by others neither a claim nor an adoption can succeed, whatever else comes.
+  const held = locks.reduce((sum, { holders }) => sum + holders, 0);
+  if (held >= majority && holder !== undefined) {
+    return { state: "in-progress", lock: holder.lock, split: holder.holders < majority };
+  }
+  // Every node is heard: a record that only a minority holds would otherwise be missed, and its request run again.
+  if (votes.includes(undefined)) return undefined;
+  return decideHeard(votes as readonly ClaimVote[], now, records, holder?.lock);
+}
+
+function decideHeard(
+  votes: readonly ClaimVote[],
+  now: number,
+  records: readonly Holding[],
+  lock: LockValue | undefined,
+): ClaimVerdict {
+  const majority = majorityOf(votes.length);
+  const granted = count(votes, "granted");
+  const errors = errorsIn(votes);
+  if (votes.length - errors.length < majority) return { state: "unavailable", errors };
+  // A minority's copy that has outlived its record is about to go: it stands in nobody's way.
+  const live = records.filter(({ record }) => record.response.expiresAt > now);
+  const adoptable = live.find(({ holders }) => holders + granted >= majority);
+  if (adoptable !== undefined) return { state: "adopt", ...adoptable };
+  const stuck = live.reduce((sum, { holders }) => sum + holders, 0);
+  const room = votes.length - stuck;
+  if (live.length > 0 && live.every(({ holders }) => holders + room < majority)) {
+    return { state: "wedged" };
+  }
+  if (live.length === 0 && granted >= majority) return { state: "acquired" };
+  // Nobody is at work: a silent node alone decides which record counts, and there is no lease to wait for.
+  if (live.length > 0 && lock === undefined && errors.length > 0) {
+    return { state: "unavailable", errors };
+  }
+  return { state: "in-progress", lock, split: live.length === 0 };
+}
+
+export function decideStore(votes: readonly (StoreVote | undefined)[]): StoreVerdict | undefined {
+  const majority = majorityOf(votes.length);
+  const stored = count(votes, "stored");
+  if (stored >= majority) return { state: "stored" };
+  const [most] = recordsIn(votes);
+  if (most !== undefined && most.holders >= majority) {
+    return { state: "lost", winner: most.record };
+  }
+  if (votes.includes(undefined)) return undefined;
+  const errors = errorsIn(votes as readonly StoreVote[]);
+  // A silent node may hold the record: nobody knows, so it is offered again.
+  if (stored + errors.length >= majority) return { state: "unavailable", errors };
+  return { state: "lost", winner: undefined };
+}
+
+/** The record that a majority holds. Where a silent node could make a minority one, nobody can tell. */
+export function decideRead(votes: readonly (ReadVote | undefined)[]): ReadVerdict | undefined {
+  const majority = majorityOf(votes.length);
+  const [most] = recordsIn(votes);
+  const holders = most?.holders ?? 0;
+  if (most !== undefined && holders >= majority) return { state: "found", record: most.record };
+  const out = votes.filter((vote) => vote === undefined).length;
+  if (holders + out + count(votes, "down") < majority) return { state: "none" };
+  if (out > 0) return undefined;
+  return { state: "unavailable", errors: errorsIn(votes as readonly ReadVote[]) };
+}
+
+interface Holding {
+  readonly record: RecordValue;
+  readonly holders: number;
+}
+
+/** The different records among the votes, those on most nodes first, and in one order for everybody. */
+function recordsIn(votes: readonly ({ kind: string } | undefined)[]): Holding[] {
+  const records: Holding[] = [];
+  for (const vote of votes) {
+    if (!isRecord(vote)) continue;
+    const at = records.findIndex(({ record }) => record.bytes.equals(vote.bytes));
+    const known = records[at];
+    if (known === undefined) records.push({ record: vote, holders: 1 });
+    else records[at] = { record: known.record, holders: known.holders + 1 };
+  }
+  return records.toSorted(
+    (a, b) => b.holders - a.holders || Buffer.compare(a.record.bytes, b.record.bytes),
+  );
+}
+
+/** The different holders among the votes, those of most nodes first. */
+function locksIn(votes: readonly (ClaimVote | undefined)[]) {
+  const locks = new Map<string, { lock: LockValue; holders: number }>();
+  for (const vote of votes) {
+    if (vote?.kind !== "lock") continue;
+    const known = locks.get(vote.token);
+    locks.set(vote.token, { lock: vote, holders: (known?.holders ?? 0) + 1 });
+  }
+  return [...locks.values()].toSorted((a, b) => b.holders - a.holders);
+}
+
+function isRecord(vote: { kind: string } | undefined): vote is RecordValue {
+  return vote?.kind === "record";
+}
+
+function count(votes: readonly ({ kind: string } | undefined)[], kind: string): number {
+  return votes.filter((vote) => vote?.kind === kind).length;
+}
+
+function errorsIn(votes: readonly { kind: string }[]): Error[] {
+  return votes.flatMap((vote) => (vote.kind === "down" ? [(vote as Down).error] : []));
+}

@@ -1,0 +1,78 @@
+/** Clients and proxies that end with their test, and what several files ask of them. */
+import { Redis, type Cluster } from "ioredis";
+import { expect, onTestFinished } from "vitest";
+import type { RedisNode } from "../../infra/services/redis.js";
+import { until } from "../../infra/services/until.js";
+import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis.js";
+import { startProxy, type FaultProxy, type Match } from "../support/fault-proxy.js";
+import { commandName } from "../support/resp.js";
+
+/** Ready, with the strict options: no wait without a limit, and nothing is sent twice behind the store's back. */
+export async function connected(
+  urlOrPort: string | number,
+  overrides: ConnectOverrides = {},
+): Promise<Redis | Cluster> {
+  const url = typeof urlOrPort === "number" ? `redis://127.0.0.1:${urlOrPort}` : urlOrPort;
+  const client = connectRedis(url, overrides);
+  onTestFinished(() => client.disconnect());
+  await ready(client);
+  return client;
+}
+
+/** As ioredis is by default, but quick to reconnect: it sends again whatever was not answered. */
+export async function resending(port: number): Promise<Redis> {
+  const client = new Redis({ port, host: "127.0.0.1", retryStrategy: () => 5 });
+  onTestFinished(() => client.disconnect());
+  await ready(client);
+  return client;
+}
+
+export async function proxyTo(port: number): Promise<FaultProxy> {
+  const proxy = await startProxy(port);
+  onTestFinished(() => proxy.close());
+  return proxy;
+}
+
+/** Asks until it is so; a failure means not yet. There is no event for what a server will answer. */
+export function eventually(reached: () => Promise<boolean>): Promise<void> {
+  return until("it comes about", () => reached().catch(() => false));
+}
+
+/** Empties a master; resolves when its replica has confirmed that, and will confirm what follows in time. */
+export async function attached(master: RedisNode): Promise<void> {
+  await master.command("FLUSHALL");
+  await eventually(async () => {
+    const info = String(await master.command("INFO", "replication"));
+    const [, confirmed] = /^slave0:.*state=online,offset=(\d+)/m.exec(info) ?? [];
+    const [, written] = /^master_repl_offset:(\d+)/m.exec(info) ?? [];
+    return confirmed !== undefined && confirmed === written;
+  });
+}
+
+/** For the proxy: requests of this command. */
+export function named(name: string): Match {
+  return (bytes) => commandName(bytes) === name;
+}
+
+/** Fails where what must stay secret can be reached from a value, by whatever way. */
+export function expectNoneOf(secrets: readonly string[], root: unknown): void {
+  const seen = new Set<unknown>();
+  const look = (value: unknown, path: string): void => {
+    if (seen.has(value)) return;
+    seen.add(value);
+    const text = textOf(value);
+    for (const secret of secrets) {
+      if (text.includes(secret)) expect.fail(`${path} holds '${secret}': ${text.slice(0, 300)}`);
+    }
+    if (Buffer.isBuffer(value) || typeof value !== "object" || value === null) return;
+    for (const key of Reflect.ownKeys(value)) {
+      look(Reflect.get(value, key), `${path}.${String(key)}`);
+    }
+  };
+  look(root, "it");
+}
+
+function textOf(value: unknown): string {
+  if (Buffer.isBuffer(value)) return value.toString("latin1");
+  return typeof value === "string" ? value : "";
+}
