@@ -2,18 +2,24 @@
  * The protocol: claim the key, execute or replay, store before answering. It knows neither HTTP servers nor
  * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
  */
-import { IdempotencyError, RequestInProgressError } from "./errors.js";
+import type { IdempotencyError } from "./errors.js";
 import { emit, traceRequest, type RequestTrace } from "./events.js";
+import { LeasedExecution, type Execution } from "./idempotency/execution.js";
 import { guardStore, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
 import { Heartbeat } from "./idempotency/heartbeat.js";
 import { PendingResponses } from "./idempotency/pending.js";
 import type { ProtocolOptions } from "./idempotency/options.js";
+import {
+  asStoreError,
+  draining,
+  inProgress,
+  keyReused,
+  leaseLost,
+  notKept,
+} from "./idempotency/refusals.js";
 import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
 import { Waiters } from "./idempotency/waiters.js";
-
-/** A holder may finish any moment, whatever is left of its lease: the finest step that `Retry-After` can say. */
-const RETRY_SOON_MS = 1_000;
 
 /** One keyed request, its key and fingerprint already hashed. */
 export interface Attempt {
@@ -21,18 +27,6 @@ export interface Attempt {
   readonly fingerprint: string;
   /** Aborts when nobody waits for the answer any more: ends waiting, never an execution. */
   readonly signal?: AbortSignal | undefined;
-}
-
-/** What a handler may know of its right to execute. */
-export interface Execution {
-  /** The lease's token, unique to this execution: pass it downstream where a callee can compare it. */
-  readonly token: string;
-  /** Whether the lease is proven to hold at this moment. */
-  readonly held: boolean;
-  /** Aborts when the lease is lost: another request may execute from then on. */
-  readonly signal: AbortSignal;
-  /** Says that the answer will be no result: it is sent, not stored, and the key is free for a retry. */
-  doNotStore(): void;
 }
 
 export type Outcome =
@@ -236,87 +230,8 @@ function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
   return { kind: "replayed", response };
 }
 
-class LeasedExecution implements Execution {
-  readonly token: string;
-  readonly #heartbeat: Heartbeat;
-  #isResult = true;
-
-  constructor({ token }: Lease, heartbeat: Heartbeat) {
-    this.token = token;
-    this.#heartbeat = heartbeat;
-  }
-
-  get held(): boolean {
-    return this.#heartbeat.held;
-  }
-
-  get signal(): AbortSignal {
-    return this.#heartbeat.signal;
-  }
-
-  get isResult(): boolean {
-    return this.#isResult;
-  }
-
-  doNotStore(): void {
-    this.#isResult = false;
-  }
-}
-
 function refused(error: IdempotencyError): Outcome {
   return { kind: "refused", error };
-}
-
-function inProgress(leaseLeftMs: number): IdempotencyError {
-  return new RequestInProgressError(undefined, {
-    retryAfterMs: Math.min(leaseLeftMs, RETRY_SOON_MS),
-  });
-}
-
-function keyReused(): IdempotencyError {
-  return new IdempotencyError(
-    "KEY_REUSED",
-    "This key was first used with another request (method, URL or body). Use a new key for a new request.",
-  );
-}
-
-function notKept({ tombstone = "not-storable", statusCode }: CachedResponse): IdempotencyError {
-  const why = {
-    "too-large": "it was too large",
-    streamed: "it was streamed",
-    "not-storable": "it could not be stored",
-  }[tombstone];
-  return new IdempotencyError(
-    "RESPONSE_NOT_KEPT",
-    `The request with this key was processed with status ${statusCode}, but its response was not kept: ${why}. ` +
-      "It is not run again; do not retry it.",
-  );
-}
-
-function leaseLost(cause?: unknown): IdempotencyError {
-  return new IdempotencyError(
-    "LEASE_LOST",
-    "The server lost its hold on this key while it handled the request, and another attempt may be running. " +
-      "Retry with the same key to learn the result.",
-    { cause, retryAfterMs: RETRY_SOON_MS },
-  );
-}
-
-function draining(): IdempotencyError {
-  return new IdempotencyError(
-    "DRAINING",
-    "This server is shutting down. Retry with the same key.",
-    {
-      retryAfterMs: RETRY_SOON_MS,
-    },
-  );
-}
-
-/** Store failures keep their code, also where a second copy of this package threw them, and say when to retry. */
-function asStoreError(error: unknown): IdempotencyError {
-  if (error instanceof IdempotencyError && error.retryAfterMs !== undefined) return error;
-  const { code, message, retryAfterMs = RETRY_SOON_MS } = error as IdempotencyError;
-  return new IdempotencyError(code, message, { cause: error, retryAfterMs });
 }
 
 function traceOf(outcome: Outcome): Pick<RequestTrace, "outcome" | "code"> {

@@ -1,6 +1,6 @@
 /** What a handler knows of the key that it runs under. */
 import type { IncomingMessage } from "node:http";
-import type { Execution } from "../idempotency.js";
+import type { Execution } from "../idempotency/execution.js";
 import { deriveKey } from "../key.js";
 import type { Identity } from "../key/identity.js";
 
