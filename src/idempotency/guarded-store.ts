@@ -24,43 +24,57 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
   return {
     async lock(key: string, fingerprint: string, leaseMs: number): Promise<LockResult> {
       const call = () =>
-        limit("lock", timeoutMs, store.lock(key, fingerprint, leaseMs), (late) => {
-          // Nobody waits for this claim any more: left alone, it would block the key for a whole lease.
-          if (late.state === "acquired") release(store, late.lease);
-        });
+        limit(
+          "lock",
+          timeoutMs,
+          () => store.lock(key, fingerprint, leaseMs),
+          (late) => {
+            // Nobody waits for this claim any more: left alone, it would block the key for a whole lease.
+            if (late.state === "acquired") release(store, late.lease);
+          },
+        );
       return await traceStore("lock", key, call, (result) => ({ outcome: result.state }));
     },
 
     async extend(lease: Lease, leaseMs: number): Promise<boolean> {
-      const call = () => limit("extend", timeoutMs, store.extend(lease, leaseMs));
+      const call = () => limit("extend", timeoutMs, () => store.extend(lease, leaseMs));
       return await traceStore("extend", lease.key, call, (held) => ({
         outcome: held ? "extended" : "lost",
       }));
     },
 
     async set(lease: Lease, response: CachedResponse, ttlMs: number): Promise<SetResult> {
-      const call = () => limit("set", timeoutMs, store.set(lease, response, ttlMs));
+      const call = () => limit("set", timeoutMs, () => store.set(lease, response, ttlMs));
       return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
     },
 
     async unlock(lease: Lease): Promise<void> {
-      const call = () => limit("unlock", timeoutMs, store.unlock(lease));
+      const call = () => limit("unlock", timeoutMs, () => store.unlock(lease));
       await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
     },
   };
 }
 
 function release(store: Store, lease: Lease): void {
-  store.unlock(lease).catch((error: unknown) => {
+  begun(() => store.unlock(lease)).catch((error: unknown) => {
     emit({ type: "release-failed", key: lease.key, error });
   });
+}
+
+/** A store of somebody else's may throw where it should reject, or answer where it should promise. */
+function begun<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return Promise.resolve(call());
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 /** Waits for a store call no longer than `timeoutMs`; `onLate` gets what arrives after that. */
 function limit<T>(
   operation: string,
   timeoutMs: number,
-  call: Promise<T>,
+  call: () => Promise<T>,
   onLate?: (result: T) => void,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -70,7 +84,7 @@ function limit<T>(
       if (state === "waiting") state = "settled";
       clearTimeout(timer);
     };
-    call.then(
+    begun(call).then(
       (result) => {
         if (state === "expired") onLate?.(result);
         settle();

@@ -52,6 +52,23 @@ test("P8, C46: a store that fails on lock makes it 503 with Retry-After, and not
   expect(runs()).toBe(0);
 });
 
+test("P8: a store that throws where it should reject makes it 503 too, before the handler and after it", async () => {
+  const thrown = () => {
+    throw new Error("not even a promise");
+  };
+  const onLock = payments({ ...memoryStore(), lock: thrown });
+  const onSet = payments({ ...memoryStore(), set: thrown }, { maxPendingBytes: 0 });
+  await using first = await serve(onLock.listener);
+  await using second = await serve(onSet.listener);
+
+  for (const server of [first, second]) {
+    const answer = await server.send({ key: "k" });
+    expect(answer.status).toBe(503);
+    expect(JSON.parse(answer.text)).toMatchObject({ code: "STORE_UNAVAILABLE" });
+  }
+  expect(onLock.runs()).toBe(0);
+});
+
 test("P8, C46: a store that hangs on lock makes it 503 within storeTimeoutMs", async () => {
   using clock = fakeClock();
   const asked = deferred();
