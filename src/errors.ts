@@ -14,6 +14,7 @@ export type ErrorCode =
   | "BODY_UNREADABLE"
   | "HANDLER_FAILED"
   | "LEASE_LOST"
+  | "COMMIT_REFUSED"
   | "LOCK_FAILED"
   | "STORE_UNAVAILABLE"
   | "DRAINING"
@@ -59,6 +60,17 @@ export class LockFailedError extends IdempotencyError {
 export class StoreUnavailableError extends IdempotencyError {
   constructor(message: string, options?: IdempotencyErrorOptions) {
     super("STORE_UNAVAILABLE", message, options);
+  }
+}
+
+/** The handler's own writes were refused, and with them its result: nothing of either is stored. */
+export class CommitRefusedError extends IdempotencyError {
+  /** One for each write, in order, as the store gives them; `undefined` for a write that was not the reason. */
+  readonly reasons: readonly unknown[];
+
+  constructor(message: string, reasons: readonly unknown[], options?: IdempotencyErrorOptions) {
+    super("COMMIT_REFUSED", message, options);
+    this.reasons = reasons;
   }
 }
 

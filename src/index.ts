@@ -1,5 +1,6 @@
 /** `idempotency-kit`: the middleware, its errors and events, and the types of the store contract. */
 export {
+  CommitRefusedError,
   IdempotencyError,
   LockFailedError,
   NotFoundError,

@@ -35,6 +35,7 @@ const PROBLEMS: Record<ErrorCode, readonly [statusCode: number, title: string]> 
   BODY_UNREADABLE: [500, "The request body cannot be read"],
   HANDLER_FAILED: [500, "The request failed"],
   LEASE_LOST: [503, "The result for this % is not known yet"],
+  COMMIT_REFUSED: [500, "The result for this % was refused"],
   LOCK_FAILED: [503, "The idempotency store cannot take this request"],
   STORE_UNAVAILABLE: [503, "The idempotency store is unavailable"],
   DRAINING: [503, "This server is shutting down"],

@@ -95,6 +95,21 @@ export interface Store {
    */
   set(lease: Lease, response: CachedResponse, ttlMs: number): Promise<SetResult>;
 
+  /**
+   * `set`, together with writes of the handler's own in the same database: all of them or none (a store that has no
+   * transactions leaves this out). Needs the key to be held under this lease's token, or completed by it: where it is
+   * empty the answer is `lost`. Repeating it after a lost reply says `stored`, and nothing is written twice.
+   *
+   * @param writes In the store's own form.
+   * @throws {CommitRefusedError} where conditions of `writes` were not met: nothing is written, and the lease still holds.
+   */
+  commit?(
+    lease: Lease,
+    response: CachedResponse,
+    ttlMs: number,
+    writes: readonly unknown[],
+  ): Promise<SetResult>;
+
   /** Empties the key if it is held under this lease's token; otherwise changes nothing and says nothing. */
   unlock(lease: Lease): Promise<void>;
 
