@@ -2,24 +2,29 @@
  * The protocol: claim the key, execute or replay, store before answering. It knows neither HTTP servers nor
  * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
  */
-import type { IdempotencyError } from "./errors.js";
-import { emit, traceRequest, type RequestTrace } from "./events.js";
-import { LeasedExecution, type Execution } from "./idempotency/execution.js";
-import { guardStore, type GuardedStore } from "./idempotency/guarded-store.js";
+import { isRefused, type IdempotencyError } from "./errors.js";
+import { emit, traceRequest } from "./events.js";
+import { LeasedExecution } from "./idempotency/execution.js";
+import { guardStore, keep, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
 import { Heartbeat } from "./idempotency/heartbeat.js";
 import { PendingResponses } from "./idempotency/pending.js";
 import type { ProtocolOptions } from "./idempotency/options.js";
+import { answerFrom, refused, traceOf, type Outcome } from "./idempotency/outcome.js";
 import {
   asStoreError,
   draining,
   inProgress,
   keyReused,
   leaseLost,
-  notKept,
 } from "./idempotency/refusals.js";
 import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
 import { Waiters } from "./idempotency/waiters.js";
+
+export type { Outcome } from "./idempotency/outcome.js";
+
+/** Runs the handler at most once and resolves to what it recorded. */
+export type Execute = (execution: LeasedExecution) => Promise<RecordedResponse>;
 
 /** One keyed request, its key and fingerprint already hashed. */
 export interface Attempt {
@@ -29,17 +34,15 @@ export interface Attempt {
   readonly signal?: AbortSignal | undefined;
 }
 
-export type Outcome =
-  /** Send what was recorded. `stored`: it (or its tombstone) is committed. */
-  | { readonly kind: "executed"; readonly stored: boolean }
-  /** Send this instead of anything recorded. */
-  | { readonly kind: "replayed"; readonly response: CachedResponse }
-  /** Send a problem document. */
-  | { readonly kind: "refused"; readonly error: IdempotencyError }
-  /** The handler threw; the key is free again. */
-  | { readonly kind: "failed"; readonly error: unknown }
-  /** The store failed and `onStoreFailure` is 'execute': call the handler without any protection. */
-  | { readonly kind: "unprotected" };
+/** Who executes, and until when it may take. */
+interface Holder {
+  readonly lease: Lease;
+  readonly heartbeat: Heartbeat;
+  /** On the `performance.now()` clock. */
+  readonly until: number;
+  /** The handler's own, to be committed with its response. */
+  readonly writes?: readonly unknown[];
+}
 
 export class Protocol {
   readonly #store: GuardedStore;
@@ -59,11 +62,8 @@ export class Protocol {
     this.#keptHeaders = new Set(options.storeHeaders.map((name) => name.toLowerCase()));
   }
 
-  /** Answers one request. `execute` runs the handler at most once and resolves to what it recorded. Never rejects. */
-  async run(
-    attempt: Attempt,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  /** Answers one request. Never rejects. */
+  async run(attempt: Attempt, execute: Execute): Promise<Outcome> {
     if (this.#draining) return refused(draining());
     this.#running += 1;
     try {
@@ -81,10 +81,7 @@ export class Protocol {
     await this.#pending.settled();
   }
 
-  async #answer(
-    attempt: Attempt,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  async #answer(attempt: Attempt, execute: Execute): Promise<Outcome> {
     let claim: LockResult;
     try {
       claim = await this.#claim(attempt);
@@ -129,10 +126,7 @@ export class Protocol {
     return { kind: "unprotected" };
   }
 
-  async #execute(
-    lease: Lease,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  async #execute(lease: Lease, execute: Execute): Promise<Outcome> {
     const { leaseMs, maxHandlingMs } = this.#options;
     const startedAt = performance.now();
     if (startedAt >= lease.validUntil) {
@@ -141,45 +135,65 @@ export class Protocol {
       return refused(leaseLost());
     }
     const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
-    const execution = new LeasedExecution(lease, heartbeat);
+    const until = startedAt + maxHandlingMs;
+    const execution = new LeasedExecution(lease, heartbeat, (writes, recorded) =>
+      this.#complete({ lease, heartbeat, until, writes }, recorded),
+    );
+    const handled = this.#handle({ lease, heartbeat, until }, execution, execute);
+    if (this.#store.commit === undefined) return await handled;
+    // A commit decides for the client at once, however long its handler goes on.
+    return await Promise.race([execution.decided(), handled]);
+  }
+
+  async #handle(holder: Holder, execution: LeasedExecution, execute: Execute): Promise<Outcome> {
+    const { lease, heartbeat } = holder;
     let recorded: RecordedResponse;
     try {
       recorded = await execute(execution);
     } catch (error) {
+      const decided = await execution.decision;
+      if (decided !== undefined) return decided;
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
       if (heartbeat.lost) return refused(leaseLost(error));
       await this.#release(lease, "handler-failed");
       return { kind: "failed", error };
     }
+    const decided = execution.decision && (await execution.decision);
+    if (decided !== undefined) return decided;
     await heartbeat.stop();
     if (!execution.isResult || !this.#isToStore(lease.key, recorded)) {
       await this.#release(lease, "not-to-store");
       return { kind: "executed", stored: false };
     }
-    return await this.#complete(lease, recorded, startedAt + maxHandlingMs, heartbeat);
+    return await this.#complete(holder, recorded);
   }
 
-  /** Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5). */
-  async #complete(
-    lease: Lease,
-    recorded: RecordedResponse,
-    until: number,
-    heartbeat: Heartbeat,
-  ): Promise<Outcome> {
+  /**
+   * Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5).
+   *
+   * @throws {CommitRefusedError} where the handler's own writes were refused; the lease is held on.
+   */
+  async #complete(holder: Holder, recorded: RecordedResponse): Promise<Outcome> {
+    const { lease, heartbeat, until, writes } = holder;
+    await heartbeat.stop();
     const response = this.#toStore(lease, recorded);
     try {
-      const result = await this.#store.set(lease, response, this.#options.ttlMs);
+      const result = await keep(this.#store, { lease, response, writes }, this.#options.ttlMs);
       if (result.state === "stored") {
         const reason = response.tombstone;
         if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
-        return { kind: "executed", stored: true };
+        return { kind: "executed", stored: true, committed: writes && recorded };
       }
       if (!heartbeat.lost) emit({ type: "lease-lost", key: lease.key, reason: "taken" });
       if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
       return refused(leaseLost());
     } catch (error) {
-      this.#pending.hold({ lease, response, until, error });
+      if (isRefused(error)) {
+        heartbeat.resume();
+        throw error;
+      }
+      this.#pending.hold({ lease, response, writes, until, error });
       return refused(asStoreError(error));
     }
   }
@@ -220,31 +234,5 @@ export class Protocol {
       // Not the client's concern: the key is free when the lease is over.
       emit({ type: "release-failed", key: lease.key, error });
     }
-  }
-}
-
-/** Answers from a record: what was stored, to the request that it was stored for. */
-function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
-  if (response.fingerprint !== fingerprint) return refused(keyReused());
-  if (response.tombstone !== undefined) return refused(notKept(response));
-  return { kind: "replayed", response };
-}
-
-function refused(error: IdempotencyError): Outcome {
-  return { kind: "refused", error };
-}
-
-function traceOf(outcome: Outcome): Pick<RequestTrace, "outcome" | "code"> {
-  switch (outcome.kind) {
-    case "executed":
-      return { outcome: outcome.stored ? "executed" : "released" };
-    case "refused":
-      return { outcome: "refused", code: outcome.error.code };
-    case "replayed":
-    case "failed":
-    case "unprotected":
-      return { outcome: outcome.kind };
-    default:
-      throw new Error(`Bug! Unknown outcome ${JSON.stringify(outcome satisfies never)}`);
   }
 }

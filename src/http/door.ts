@@ -2,12 +2,13 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { IdempotencyError, type ErrorCode } from "../errors.js";
 import { emit } from "../events.js";
+import type { LeasedExecution } from "../idempotency/execution.js";
 import { Protocol, type Outcome } from "../idempotency.js";
 import { parseKey } from "../key.js";
 import { identify, type Identity } from "../key/identity.js";
 import { ERROR_CODES, problemFor } from "../problem.js";
 import type { CachedResponse, RecordedResponse, Store } from "../store.js";
-import { sendProblem, sendProblemAndClose, sendReplay } from "./answer.js";
+import { sendProblem, sendProblemAndClose, sendRecorded, sendReplay } from "./answer.js";
 import { ExecutionContext, type IdempotencyContext, type IdempotentRequest } from "./context.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
@@ -85,9 +86,9 @@ export class HttpDoor {
     const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
       exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      req.idempotency = new ExecutionContext(identity, execution);
+      req.idempotency = new ExecutionContext(identity, execution, exchange.recorder);
       this.#contexts.add(req.idempotency);
-      return this.#handle(exchange, next, exchange.recorder);
+      return this.#handle(exchange, next, exchange.recorder, execution);
     });
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
@@ -159,10 +160,12 @@ export class HttpDoor {
     { req, res }: Exchange,
     next: Next,
     recorder: ResponseRecorder,
+    execution: LeasedExecution,
   ): Promise<RecordedResponse> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
-        if (res.writableEnded) this.#tell(error, req);
+        // Once it has answered, its failure changes nothing for the client.
+        if (res.writableEnded || execution.decision !== undefined) this.#tell(error, req);
         else reject(error);
       };
       recorder.recorded.then(resolve, reject);
@@ -178,7 +181,8 @@ export class HttpDoor {
     const { req, res, recorder } = exchange;
     switch (outcome.kind) {
       case "executed":
-        recorder?.send();
+        if (outcome.committed === undefined) recorder?.send();
+        else sendInstead(exchange, outcome.committed);
         break;
       case "replayed":
         instead(exchange, () =>
@@ -250,6 +254,10 @@ function instead({ res, recorder }: Exchange, answer: () => void): void {
     recorder?.discard();
     if (!res.destroyed) answer();
   }
+}
+
+function sendInstead(exchange: Exchange, recorded: RecordedResponse): void {
+  instead(exchange, () => sendRecorded(exchange.res, recorded));
 }
 
 /** Aborts when the client hangs up. */

@@ -1,5 +1,11 @@
 /** A store as the protocol calls it: every call traced, limited in time, and failing with the kit's own errors. */
-import { type IdempotencyError, OptionsError, StoreUnavailableError } from "../errors.js";
+import {
+  CommitRefusedError,
+  type ErrorCode,
+  type IdempotencyError,
+  OptionsError,
+  StoreUnavailableError,
+} from "../errors.js";
 import { emit, traceStore } from "../events.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../store.js";
 
@@ -9,7 +15,7 @@ const RETRY_AFTER_OUTAGE_MS = 2_000;
 const VERBS = ["lock", "extend", "set", "unlock"] as const;
 
 /** The verbs of the protocol. `get` and `delete` are for operators and are not guarded. */
-export type GuardedStore = Pick<Store, (typeof VERBS)[number]>;
+export type GuardedStore = Pick<Store, (typeof VERBS)[number] | "commit">;
 
 /** @throws {OptionsError} for what is not a store. */
 export function guardStore(store: Store, timeoutMs: number): GuardedStore {
@@ -48,11 +54,42 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
       return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
     },
 
+    ...(typeof store.commit === "function" && { commit: guardedCommit(store, timeoutMs) }),
+
     async unlock(lease: Lease): Promise<void> {
       const call = () => limit("unlock", timeoutMs, () => store.unlock(lease));
       await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
     },
   };
+}
+
+type Commit = NonNullable<Store["commit"]>;
+
+function guardedCommit(store: Store, timeoutMs: number): Commit {
+  return async (lease, response, ttlMs, writes) => {
+    const commit = () => (store.commit as Commit)(lease, response, ttlMs, writes);
+    const call = () => limit("commit", timeoutMs, commit);
+    return await traceStore("commit", lease.key, call, (result) => ({ outcome: result.state }));
+  };
+}
+
+/** Stores a response, with the handler's own writes where it has some. */
+export function keep(
+  store: GuardedStore,
+  { lease, response, writes }: Keeping,
+  ttlMs: number,
+): Promise<SetResult> {
+  if (writes === undefined) return store.set(lease, response, ttlMs);
+  if (store.commit !== undefined) return store.commit(lease, response, ttlMs, writes);
+  const mistake = "this store has no transactions; dynamodbStore() of idempotency-kit/dynamodb has";
+  return Promise.reject(new CommitRefusedError(`commitWith: ${mistake}.`, []));
+}
+
+/** A response to store; `writes` of the handler's own are committed with it or not at all. */
+export interface Keeping {
+  readonly lease: Lease;
+  readonly response: CachedResponse;
+  readonly writes?: readonly unknown[] | undefined;
 }
 
 function release(store: Store, lease: Lease): void {
@@ -93,7 +130,7 @@ function limit<T>(
       (error: unknown) => {
         settle();
         const failed = () => unavailable(operation, "failed, see the cause for why", error);
-        reject(isStoreFailure(error) ? error : failed());
+        reject(isKitError(error) ? error : failed());
       },
     );
     // A store in this process has answered by then, and a timer would cost more than its answer.
@@ -114,7 +151,13 @@ function unavailable(operation: string, what: string, cause?: unknown): StoreUna
   );
 }
 
-function isStoreFailure(error: unknown): boolean {
-  const code = (error as Partial<IdempotencyError> | undefined)?.code;
-  return code === "LOCK_FAILED" || code === "STORE_UNAVAILABLE";
+/** Errors by which stores speak to the protocol; anything else is a failure of theirs. */
+const SPOKEN: ReadonlySet<unknown> = new Set<ErrorCode>([
+  "LOCK_FAILED",
+  "STORE_UNAVAILABLE",
+  "COMMIT_REFUSED",
+]);
+
+function isKitError(error: unknown): boolean {
+  return SPOKEN.has((error as Partial<IdempotencyError> | undefined)?.code);
 }

@@ -2,9 +2,9 @@
  * Responses whose `set` failed: held in memory and offered to the store again, lease renewed, until they are
  * stored, lost or given up. So a short outage after the handler ran costs a 503 and a replay, not a second execution.
  */
+import { isRefused } from "../errors.js";
 import { emit } from "../events.js";
-import type { GuardedStore } from "./guarded-store.js";
-import type { CachedResponse, Lease } from "../store.js";
+import { keep, type GuardedStore, type Keeping } from "./guarded-store.js";
 
 /** Offers per lease: often enough that one success in a lease's time keeps the key from a successor. */
 const OFFERS_PER_LEASE = 6;
@@ -12,9 +12,7 @@ const OFFERS_PER_LEASE = 6;
 /** What a held response takes besides its body, so that empty ones are bounded too. */
 const ENTRY_BYTES = 1_024;
 
-export interface PendingResponse {
-  readonly lease: Lease;
-  readonly response: CachedResponse;
+export interface PendingResponse extends Keeping {
   /** When to give it up, on the `performance.now()` clock. */
   readonly until: number;
   /** Why it is not stored yet. */
@@ -58,9 +56,10 @@ export class PendingResponses {
     while (this.#offers.size > 0) await Promise.all(this.#offers);
   }
 
-  async #offer({ lease, response, until, error: first }: PendingResponse): Promise<void> {
+  async #offer(pending: PendingResponse): Promise<void> {
+    const { lease, response, until } = pending;
     const { store, leaseMs } = this.#options;
-    let error = first;
+    let { error } = pending;
     while (performance.now() < until) {
       // The timer keeps the process alive on purpose: what it waits for exists nowhere else.
       await new Promise((resolve) => setTimeout(resolve, leaseMs / OFFERS_PER_LEASE));
@@ -69,13 +68,14 @@ export class PendingResponses {
         await store.extend(lease, leaseMs);
         const ttlMs = response.expiresAt - Date.now();
         if (ttlMs <= 0) break;
-        const { state } = await store.set(lease, response, ttlMs);
+        const { state } = await keep(store, pending, ttlMs);
         // Whoever came meanwhile has executed again: that is never silent (P2).
         if (state === "lost") emit({ type: "lease-lost", key: lease.key, reason: "taken" });
         emit({ type: "response-settled", key: lease.key, state });
         return;
       } catch (failure) {
         error = failure;
+        if (isRefused(failure)) break;
       }
     }
     emit({ type: "response-given-up", key: lease.key, error });
