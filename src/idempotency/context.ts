@@ -1,19 +1,15 @@
 /** What a handler knows of the key that it runs under. */
-import type { IncomingMessage } from "node:http";
-import type { Execution } from "../idempotency/execution.js";
 import { deriveKey } from "../key.js";
 import type { Identity } from "../key/identity.js";
+import type { Execution } from "./execution.js";
 
-/** What a handler finds as `req.idempotency` while it runs under a key. */
+/** What a handler finds as `idempotency` on its request (http) or context (Lambda) while it runs under a key. */
 export interface IdempotencyContext extends Execution {
   /** The client's key, or what `keyFunc` made of it. */
   readonly key: string;
   /** A key for a call to another service: the same for every execution of this request. */
   deriveKey(label: string): string;
 }
-
-/** A request under the middleware; without a key, `idempotency` is absent. */
-export type IdempotentRequest = IncomingMessage & { idempotency?: IdempotencyContext };
 
 /** A class for its getters: those of a literal would be made anew for every request. */
 export class ExecutionContext implements IdempotencyContext {
