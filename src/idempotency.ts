@@ -4,6 +4,7 @@
  */
 import type { IdempotencyError } from "./errors.js";
 import { emit, traceRequest, type RequestTrace } from "./events.js";
+import { LEAST_LEASE_MS, leaseUntil } from "./idempotency/deadline.js";
 import { LeasedExecution, type Execution } from "./idempotency/execution.js";
 import { guardStore, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
@@ -16,9 +17,17 @@ import {
   inProgress,
   keyReused,
   leaseLost,
+  noTimeLeft,
   notKept,
 } from "./idempotency/refusals.js";
-import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
+import type {
+  CachedResponse,
+  Lease,
+  LockResult,
+  RecordedResponse,
+  SetResult,
+  Store,
+} from "./store.js";
 import { Waiters } from "./idempotency/waiters.js";
 
 /** One keyed request, its key and fingerprint already hashed. */
@@ -27,6 +36,12 @@ export interface Attempt {
   readonly fingerprint: string;
   /** Aborts when nobody waits for the answer any more: ends waiting, never an execution. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Until when this process surely runs, on the `performance.now()` clock; absent where nobody ends it. A Lambda
+   * invocation is killed then, and frozen as soon as it has answered: so no lease reaches beyond it, no call to the
+   * store is waited for beyond it, and when `run` resolves nothing of the request is left to do.
+   */
+  readonly deadline?: number | undefined;
 }
 
 export type Outcome =
@@ -85,12 +100,13 @@ export class Protocol {
     attempt: Attempt,
     execute: (execution: Execution) => Promise<RecordedResponse>,
   ): Promise<Outcome> {
-    let claim: LockResult;
+    let claim: LockResult | undefined;
     try {
       claim = await this.#claim(attempt);
     } catch (error) {
       return this.#unclaimed(attempt.key, asStoreError(error));
     }
+    if (claim === undefined) return refused(noTimeLeft());
     switch (claim.state) {
       case "completed":
         return answerFrom(claim.response, attempt.fingerprint);
@@ -102,7 +118,7 @@ export class Protocol {
         );
       case "acquired":
         if (claim.takeover === true) emit({ type: "takeover", key: attempt.key });
-        return await this.#execute(claim.lease, execute);
+        return await this.#execute(claim.lease, deadlineOf(attempt), execute);
       default:
         throw new Error(
           `Bug! The store answered lock with ${JSON.stringify(claim satisfies never)}`,
@@ -110,16 +126,21 @@ export class Protocol {
     }
   }
 
-  /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. */
-  async #claim({ key, fingerprint, signal }: Attempt): Promise<LockResult> {
+  /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. `undefined`: no time to. */
+  async #claim(attempt: Attempt): Promise<LockResult | undefined> {
+    const { key, fingerprint, signal } = attempt;
     const { leaseMs, onConflict } = this.#options;
-    const lock = () => this.#store.lock(key, fingerprint, leaseMs);
+    const deadline = deadlineOf(attempt);
+    const lock = () => this.#store.lock(key, fingerprint, leaseUntil(deadline, leaseMs), deadline);
+    // Whoever claims a key just before its process ends only blocks it for the retry.
+    const latest = deadline - LEAST_LEASE_MS;
+    if (performance.now() > latest) return undefined;
     if (onConflict === "reject") return await lock();
     return await this.#waiters.until(
       lock,
       (result) =>
         result.state !== "in-progress" || (result.fingerprint ?? fingerprint) !== fingerprint,
-      signal,
+      { signal, latest },
     );
   }
 
@@ -131,16 +152,23 @@ export class Protocol {
 
   async #execute(
     lease: Lease,
+    deadline: number,
     execute: (execution: Execution) => Promise<RecordedResponse>,
   ): Promise<Outcome> {
     const { leaseMs, maxHandlingMs } = this.#options;
     const startedAt = performance.now();
     if (startedAt >= lease.validUntil) {
       // The claim took longer than the lease it got: executing now could run beside a successor.
-      await this.#release(lease);
+      await this.#release(lease, deadline);
       return refused(leaseLost());
     }
-    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
+    const heartbeat = new Heartbeat({
+      lease,
+      leaseMs,
+      maxHandlingMs,
+      deadline,
+      extend: this.#store.extend,
+    });
     const execution = new LeasedExecution(lease, heartbeat);
     let recorded: RecordedResponse;
     try {
@@ -149,39 +177,46 @@ export class Protocol {
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
       if (heartbeat.lost) return refused(leaseLost(error));
-      await this.#release(lease, "handler-failed");
+      await this.#release(lease, deadline, "handler-failed");
       return { kind: "failed", error };
     }
     await heartbeat.stop();
     if (!execution.isResult || !this.#isToStore(lease.key, recorded)) {
-      await this.#release(lease, "not-to-store");
+      await this.#release(lease, deadline, "not-to-store");
       return { kind: "executed", stored: false };
     }
-    return await this.#complete(lease, recorded, startedAt + maxHandlingMs, heartbeat);
+    const until = startedAt + maxHandlingMs;
+    return await this.#complete(lease, recorded, { until, deadline }, heartbeat);
   }
 
   /** Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5). */
   async #complete(
     lease: Lease,
     recorded: RecordedResponse,
-    until: number,
+    limits: { readonly until: number; readonly deadline: number },
     heartbeat: Heartbeat,
   ): Promise<Outcome> {
     const response = this.#toStore(lease, recorded);
+    let result: SetResult;
     try {
-      const result = await this.#store.set(lease, response, this.#options.ttlMs);
-      if (result.state === "stored") {
-        const reason = response.tombstone;
-        if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
-        return { kind: "executed", stored: true };
+      result = await this.#store.set(lease, response, this.#options.ttlMs, limits.deadline);
+      if (result.state === "lost" && !heartbeat.lost) {
+        emit({ type: "lease-lost", key: lease.key, reason: "taken" });
       }
-      if (!heartbeat.lost) emit({ type: "lease-lost", key: lease.key, reason: "taken" });
-      if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
-      return refused(leaseLost());
     } catch (error) {
-      this.#pending.hold({ lease, response, until, error });
-      return refused(asStoreError(error));
+      const settled = this.#pending.hold({ lease, response, ...limits, error });
+      // A process that is frozen once it has answered has to settle it before, and then knows the answer.
+      const late = limits.deadline === Infinity ? undefined : await settled;
+      if (late === undefined) return refused(asStoreError(error));
+      result = late;
     }
+    if (result.state === "stored") {
+      const reason = response.tombstone;
+      if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
+      return { kind: "executed", stored: true };
+    }
+    if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
+    return refused(leaseLost());
   }
 
   #toStore(lease: Lease, recorded: RecordedResponse): CachedResponse {
@@ -212,15 +247,23 @@ export class Protocol {
     }
   }
 
-  async #release(lease: Lease, reason?: "handler-failed" | "not-to-store"): Promise<void> {
+  async #release(
+    lease: Lease,
+    deadline: number,
+    reason?: "handler-failed" | "not-to-store",
+  ): Promise<void> {
     if (reason !== undefined) emit({ type: "released", key: lease.key, reason });
     try {
-      await this.#store.unlock(lease);
+      await this.#store.unlock(lease, deadline);
     } catch (error) {
       // Not the client's concern: the key is free when the lease is over.
       emit({ type: "release-failed", key: lease.key, error });
     }
   }
+}
+
+function deadlineOf({ deadline = Infinity }: Attempt): number {
+  return deadline;
 }
 
 /** Answers from a record: what was stored, to the request that it was stored for. */
