@@ -12,6 +12,7 @@ export type ErrorCode =
   | "RESPONSE_NOT_KEPT"
   | "BODY_TOO_LARGE"
   | "BODY_UNREADABLE"
+  | "EVENT_UNKNOWN"
   | "HANDLER_FAILED"
   | "LEASE_LOST"
   | "COMMIT_REFUSED"

@@ -1,12 +1,14 @@
 /** The front door of Node's `http`: `(req, res, next)` for Express and its kind, `.wrap(handler)` for bare servers. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { IdempotencyContext, IdempotentRequest } from "./http/context.js";
 import { HttpDoor, type Next } from "./http/door.js";
 import { parseHttpOptions, type HttpOptions } from "./http/options.js";
+import type { IdempotentRequest } from "./http/request.js";
+import type { IdempotencyContext } from "./http/request.js";
 import type { Given } from "./options.js";
 import type { Store } from "./store.js";
 
-export type { IdempotencyContext, IdempotentRequest } from "./http/context.js";
+export type { IdempotentRequest } from "./http/request.js";
+export type { IdempotencyContext } from "./http/request.js";
 
 type Handler = (req: IdempotentRequest, res: ServerResponse) => unknown;
 

@@ -4,6 +4,7 @@
  */
 import { isRefused, type IdempotencyError } from "./errors.js";
 import { emit, traceRequest } from "./events.js";
+import { LEAST_LEASE_MS, leaseUntil } from "./idempotency/deadline.js";
 import { LeasedExecution } from "./idempotency/execution.js";
 import { guardStore, keep, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
@@ -17,8 +18,16 @@ import {
   inProgress,
   keyReused,
   leaseLost,
+  noTimeLeft,
 } from "./idempotency/refusals.js";
-import type { CachedResponse, Lease, LockResult, RecordedResponse, Store } from "./store.js";
+import type {
+  CachedResponse,
+  Lease,
+  LockResult,
+  RecordedResponse,
+  SetResult,
+  Store,
+} from "./store.js";
 import { Waiters } from "./idempotency/waiters.js";
 
 export type { Outcome } from "./idempotency/outcome.js";
@@ -32,6 +41,12 @@ export interface Attempt {
   readonly fingerprint: string;
   /** Aborts when nobody waits for the answer any more: ends waiting, never an execution. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Until when this process surely runs, on the `performance.now()` clock; absent where nobody ends it. A Lambda
+   * invocation is killed then, and frozen as soon as it has answered: so no lease reaches beyond it, no call to the
+   * store is waited for beyond it, and when `run` resolves nothing of the request is left to do.
+   */
+  readonly deadline?: number | undefined;
 }
 
 /** Who executes, and until when it may take. */
@@ -40,6 +55,8 @@ interface Holder {
   readonly heartbeat: Heartbeat;
   /** On the `performance.now()` clock. */
   readonly until: number;
+  /** The end of this process, on the same clock. */
+  readonly deadline: number;
   /** The handler's own, to be committed with its response. */
   readonly writes?: readonly unknown[];
 }
@@ -82,12 +99,13 @@ export class Protocol {
   }
 
   async #answer(attempt: Attempt, execute: Execute): Promise<Outcome> {
-    let claim: LockResult;
+    let claim: LockResult | undefined;
     try {
       claim = await this.#claim(attempt);
     } catch (error) {
       return this.#unclaimed(attempt.key, asStoreError(error));
     }
+    if (claim === undefined) return refused(noTimeLeft());
     switch (claim.state) {
       case "completed":
         return answerFrom(claim.response, attempt.fingerprint);
@@ -99,7 +117,7 @@ export class Protocol {
         );
       case "acquired":
         if (claim.takeover === true) emit({ type: "takeover", key: attempt.key });
-        return await this.#execute(claim.lease, execute);
+        return await this.#execute(claim.lease, deadlineOf(attempt), execute);
       default:
         throw new Error(
           `Bug! The store answered lock with ${JSON.stringify(claim satisfies never)}`,
@@ -107,16 +125,21 @@ export class Protocol {
     }
   }
 
-  /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. */
-  async #claim({ key, fingerprint, signal }: Attempt): Promise<LockResult> {
+  /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. `undefined`: no time to. */
+  async #claim(attempt: Attempt): Promise<LockResult | undefined> {
+    const { key, fingerprint, signal } = attempt;
     const { leaseMs, onConflict } = this.#options;
-    const lock = () => this.#store.lock(key, fingerprint, leaseMs);
+    const deadline = deadlineOf(attempt);
+    const lock = () => this.#store.lock(key, fingerprint, leaseUntil(deadline, leaseMs), deadline);
+    // Whoever claims a key just before its process ends only blocks it for the retry.
+    const latest = deadline - LEAST_LEASE_MS;
+    if (performance.now() > latest) return undefined;
     if (onConflict === "reject") return await lock();
     return await this.#waiters.until(
       lock,
       (result) =>
         result.state !== "in-progress" || (result.fingerprint ?? fingerprint) !== fingerprint,
-      signal,
+      { signal, latest },
     );
   }
 
@@ -126,27 +149,25 @@ export class Protocol {
     return { kind: "unprotected" };
   }
 
-  async #execute(lease: Lease, execute: Execute): Promise<Outcome> {
+  async #execute(lease: Lease, deadline: number, execute: Execute): Promise<Outcome> {
     const { leaseMs, maxHandlingMs } = this.#options;
     const startedAt = performance.now();
     if (startedAt >= lease.validUntil) {
       // The claim took longer than the lease it got: executing now could run beside a successor.
-      await this.#release(lease);
+      await this.#release(lease, deadline);
       return refused(leaseLost());
     }
-    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, extend: this.#store.extend });
-    const until = startedAt + maxHandlingMs;
+    const { extend } = this.#store;
+    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, deadline, extend });
+    const holder: Holder = { lease, heartbeat, until: startedAt + maxHandlingMs, deadline };
     const execution = new LeasedExecution(lease, heartbeat, (writes, recorded) =>
-      this.#complete({ lease, heartbeat, until, writes }, recorded),
+      this.#complete({ ...holder, writes }, recorded),
     );
-    const handled = this.#handle({ lease, heartbeat, until }, execution, execute);
-    if (this.#store.commit === undefined) return await handled;
-    // A commit decides for the client at once, however long its handler goes on.
-    return await Promise.race([execution.decided(), handled]);
+    return await this.#handle(holder, execution, execute);
   }
 
   async #handle(holder: Holder, execution: LeasedExecution, execute: Execute): Promise<Outcome> {
-    const { lease, heartbeat } = holder;
+    const { lease, heartbeat, deadline } = holder;
     let recorded: RecordedResponse;
     try {
       recorded = await execute(execution);
@@ -156,14 +177,14 @@ export class Protocol {
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
       if (heartbeat.lost) return refused(leaseLost(error));
-      await this.#release(lease, "handler-failed");
+      await this.#release(lease, deadline, "handler-failed");
       return { kind: "failed", error };
     }
     const decided = execution.decision && (await execution.decision);
     if (decided !== undefined) return decided;
     await heartbeat.stop();
     if (!execution.isResult || !this.#isToStore(lease.key, recorded)) {
-      await this.#release(lease, "not-to-store");
+      await this.#release(lease, deadline, "not-to-store");
       return { kind: "executed", stored: false };
     }
     return await this.#complete(holder, recorded);
@@ -175,27 +196,34 @@ export class Protocol {
    * @throws {CommitRefusedError} where the handler's own writes were refused; the lease is held on.
    */
   async #complete(holder: Holder, recorded: RecordedResponse): Promise<Outcome> {
-    const { lease, heartbeat, until, writes } = holder;
+    const { lease, heartbeat, writes, deadline } = holder;
     await heartbeat.stop();
     const response = this.#toStore(lease, recorded);
+    const keeping = { lease, response, writes };
+    let result: SetResult;
     try {
-      const result = await keep(this.#store, { lease, response, writes }, this.#options.ttlMs);
-      if (result.state === "stored") {
-        const reason = response.tombstone;
-        if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
-        return { kind: "executed", stored: true, committed: writes && recorded };
+      result = await keep(this.#store, keeping, this.#options.ttlMs, deadline);
+      if (result.state === "lost" && !heartbeat.lost) {
+        emit({ type: "lease-lost", key: lease.key, reason: "taken" });
       }
-      if (!heartbeat.lost) emit({ type: "lease-lost", key: lease.key, reason: "taken" });
-      if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
-      return refused(leaseLost());
     } catch (error) {
       if (isRefused(error)) {
         heartbeat.resume();
         throw error;
       }
-      this.#pending.hold({ lease, response, writes, until, error });
-      return refused(asStoreError(error));
+      const settled = this.#pending.hold({ ...keeping, until: holder.until, deadline, error });
+      // A process that is frozen once it has answered has to settle it before, and then knows the answer.
+      const late = deadline === Infinity ? undefined : await settled;
+      if (late === undefined) return refused(asStoreError(error));
+      result = late;
     }
+    if (result.state === "stored") {
+      const reason = response.tombstone;
+      if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
+      return { kind: "executed", stored: true, committed: writes && recorded };
+    }
+    if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
+    return refused(leaseLost());
   }
 
   #toStore(lease: Lease, recorded: RecordedResponse): CachedResponse {
@@ -226,13 +254,21 @@ export class Protocol {
     }
   }
 
-  async #release(lease: Lease, reason?: "handler-failed" | "not-to-store"): Promise<void> {
+  async #release(
+    lease: Lease,
+    deadline: number,
+    reason?: "handler-failed" | "not-to-store",
+  ): Promise<void> {
     if (reason !== undefined) emit({ type: "released", key: lease.key, reason });
     try {
-      await this.#store.unlock(lease);
+      await this.#store.unlock(lease, deadline);
     } catch (error) {
       // Not the client's concern: the key is free when the lease is over.
       emit({ type: "release-failed", key: lease.key, error });
     }
   }
+}
+
+function deadlineOf({ deadline = Infinity }: Attempt): number {
+  return deadline;
 }

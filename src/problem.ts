@@ -33,6 +33,7 @@ const PROBLEMS: Record<ErrorCode, readonly [statusCode: number, title: string]> 
   RESPONSE_NOT_KEPT: [410, "The response for this % was not kept"],
   BODY_TOO_LARGE: [413, "The request body is too large"],
   BODY_UNREADABLE: [500, "The request body cannot be read"],
+  EVENT_UNKNOWN: [500, "The event is no HTTP request"],
   HANDLER_FAILED: [500, "The request failed"],
   LEASE_LOST: [503, "The result for this % is not known yet"],
   COMMIT_REFUSED: [500, "The result for this % was refused"],

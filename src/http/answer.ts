@@ -1,11 +1,5 @@
 /** Answers that are there as a whole, on a `http.ServerResponse`: recorded ones, replays and problem documents. */
-import {
-  ServerResponse,
-  validateHeaderName,
-  validateHeaderValue,
-  type IncomingMessage,
-} from "node:http";
-import { storableHeaders } from "../idempotency/headers.js";
+import { ServerResponse, type IncomingMessage } from "node:http";
 import type { Problem } from "../problem.js";
 import type { Callback } from "./response-chunks.js";
 import { isBodiless, setFields, setStatus, type Status } from "./response-head.js";
@@ -17,21 +11,18 @@ const ONE_WRITE_BYTES = 8 * 1_024;
 /** How long the rest of a refused body is read and dropped, so that the client gets to read the refusal. */
 const LINGER_MS = 1_000;
 
-const ALL_FIELDS: ReadonlySet<string> = new Set(["set-cookie", "www-authenticate"]);
-
 /**
- * Sends a stored response again. Framing and date are made anew; `extra` may add fields, but none that concern
- * framing or the connection.
+ * Sends a stored response again. Framing and date are made anew; `extra` fields are added.
  */
 export function sendReplay(
   res: ServerResponse,
   response: CachedResponse,
-  extra?: Readonly<Record<string, string>> | null,
+  extra: HeaderFields,
 ): void {
   if (isAnswered(res)) return;
   const { headers, trailers } = response;
   setFields(res, headers);
-  setFields(res, storableHeaders(sendable(extra), ALL_FIELDS));
+  setFields(res, extra);
   res.setHeader("Idempotency-Replayed", "true");
   // A replay is for this client alone; a cache must not take it for the answer to other requests (RFC 9111).
   res.setHeader("Cache-Control", "no-store");
@@ -44,19 +35,6 @@ export function sendRecorded(res: ServerResponse, recorded: RecordedResponse): v
   if (isAnswered(res)) return;
   setFields(res, recorded.headers);
   sendWhole(res, recorded, false);
-}
-
-/** What a hook gave, short of what cannot be sent: a replay does not fail for it. */
-function sendable(extra: Readonly<Record<string, string>> | null | undefined): HeaderFields {
-  return Object.entries(extra ?? {}).filter(([name, value]) => {
-    try {
-      validateHeaderName(name);
-      validateHeaderValue(name, value);
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 interface WholeAnswer extends Status {

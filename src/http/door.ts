@@ -1,17 +1,25 @@
 /** One front door: who a request is, what it is answered, and by whom the handler is called. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { IdempotencyError, type ErrorCode } from "../errors.js";
-import { emit } from "../events.js";
+import {
+  bodyTooLarge,
+  clientKey,
+  isKitError,
+  replayFields,
+  tellOfFailure,
+  tellOfRefusal,
+} from "../door.js";
+import { IdempotencyError } from "../errors.js";
+import { ExecutionContext } from "../idempotency/context.js";
 import type { LeasedExecution } from "../idempotency/execution.js";
 import { Protocol, type Outcome } from "../idempotency.js";
-import { parseKey } from "../key.js";
 import { identify, type Identity } from "../key/identity.js";
-import { ERROR_CODES, problemFor } from "../problem.js";
-import type { CachedResponse, RecordedResponse, Store } from "../store.js";
+import { problemFor } from "../problem.js";
+import type { RecordedResponse, Store } from "../store.js";
 import { sendProblem, sendProblemAndClose, sendRecorded, sendReplay } from "./answer.js";
-import { ExecutionContext, type IdempotencyContext, type IdempotentRequest } from "./context.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
+import type { IdempotencyContext, IdempotentRequest } from "./request.js";
+import type { Answer } from "./whole-answer.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
 
 /** Calls the handler, or whoever else is next; with an error, whoever answers errors. */
@@ -85,10 +93,13 @@ export class HttpDoor {
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
     const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
-      exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      req.idempotency = new ExecutionContext(identity, execution, exchange.recorder);
+      const recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
+      exchange.recorder = recorder;
+      req.idempotency = new ExecutionContext(identity, execution, (answer: Answer) =>
+        recorder.recordingOf(answer),
+      );
       this.#contexts.add(req.idempotency);
-      return this.#handle(exchange, next, exchange.recorder, execution);
+      return this.#handle(exchange, next, recorder, execution);
     });
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
@@ -105,7 +116,7 @@ export class HttpDoor {
 
   /** Answers 500 for an error of the handler, where there is nobody to pass it on to. */
   fail(req: IncomingMessage, res: ServerResponse, error: unknown): void {
-    this.#tell(error, req);
+    tellOfFailure(this.#options, error, req);
     if (res.writableEnded) return;
     if (res.headersSent) res.destroy();
     else sendProblem(res, problemFor(handlerFailed(error), this.#options));
@@ -119,24 +130,14 @@ export class HttpDoor {
     req: IncomingMessage,
     fieldLines: readonly string[],
   ): Promise<Identity | undefined> {
-    const { headerName, maxKeyLength, maxBodyBytes } = this.#options;
-    if (fieldLines.length === 0) {
-      throw new IdempotencyError(
-        "KEY_MISSING",
-        `This operation is idempotent and it requires correct usage of ${headerName}: send one, unique to the request.`,
-      );
-    }
-    const parsed = parseKey(fieldLines, maxKeyLength);
-    if (!parsed.ok) throw new IdempotencyError("KEY_INVALID", parsed.detail);
+    const { maxBodyBytes } = this.#options;
+    const key = clientKey(fieldLines, this.#options);
     const read = await readRequestBody(req, maxBodyBytes);
     switch (read.state) {
       case "aborted":
         return undefined;
       case "too-large":
-        throw new IdempotencyError(
-          "BODY_TOO_LARGE",
-          `The request body may have ${maxBodyBytes} bytes at most.`,
-        );
+        throw bodyTooLarge(maxBodyBytes);
       case "consumed":
         throw new IdempotencyError(
           "BODY_UNREADABLE",
@@ -147,7 +148,7 @@ export class HttpDoor {
       case "read": {
         const { body, contentType = req.headers["content-type"] } = read;
         const { method = "" } = req;
-        const request = { key: parsed.key, method, url: originalUrl(req), contentType, body };
+        const request = { key, method, url: originalUrl(req), contentType, body };
         return await identify(request, req, this.#options);
       }
       default:
@@ -165,10 +166,13 @@ export class HttpDoor {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
         // Once it has answered, its failure changes nothing for the client.
-        if (res.writableEnded || execution.decision !== undefined) this.#tell(error, req);
-        else reject(error);
+        if (res.writableEnded || execution.decision !== undefined) {
+          tellOfFailure(this.#options, error, req);
+        } else reject(error);
       };
       recorder.recorded.then(resolve, reject);
+      // What is committed leaves at once, however long the handler goes on.
+      execution.onCommitted = resolve;
       try {
         Promise.resolve(next()).catch(fail);
       } catch (error) {
@@ -178,7 +182,7 @@ export class HttpDoor {
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {
-    const { req, res, recorder } = exchange;
+    const { req, res, key, recorder } = exchange;
     switch (outcome.kind) {
       case "executed":
         if (outcome.committed === undefined) recorder?.send();
@@ -186,18 +190,22 @@ export class HttpDoor {
         break;
       case "replayed":
         instead(exchange, () =>
-          sendReplay(res, outcome.response, this.#replayFields(exchange, outcome.response)),
+          sendReplay(
+            res,
+            outcome.response,
+            replayFields(this.#options, key, outcome.response, req),
+          ),
         );
         break;
       case "refused":
-        this.#report(outcome.error, req);
+        tellOfRefusal(this.#options, outcome.error, req);
         // A refusal is nobody's result, whoever records it.
         exchange.outer?.doNotStore();
         instead(exchange, () => this.#sendProblem(res, outcome.error));
         break;
       case "failed":
         // A handler that destroyed its response has said all that it had to say.
-        if (recorder?.destroyed !== true) this.#tell(outcome.error, req);
+        if (recorder?.destroyed !== true) tellOfFailure(this.#options, outcome.error, req);
         instead(exchange, () => this.#sendProblem(res, handlerFailed(outcome.error)));
         break;
       case "unprotected":
@@ -212,7 +220,7 @@ export class HttpDoor {
       next(error);
       return;
     }
-    this.#report(error, req);
+    tellOfRefusal(this.#options, error, req);
     req.idempotency?.doNotStore();
     if (error.code === "BODY_TOO_LARGE") {
       sendProblemAndClose(req, res, problemFor(error, this.#options));
@@ -221,29 +229,6 @@ export class HttpDoor {
 
   #sendProblem(res: ServerResponse, error: IdempotencyError): void {
     sendProblem(res, problemFor(error, this.#options));
-  }
-
-  #report(error: IdempotencyError, req: IncomingMessage): void {
-    if (problemFor(error, this.#options).statusCode >= 500) this.#tell(error, req);
-  }
-
-  #tell(error: unknown, req: IncomingMessage): void {
-    try {
-      this.#options.onError(error, req);
-    } catch (failure) {
-      // The client gets its answer all the same.
-      process.emitWarning(failure instanceof Error ? failure : String(failure));
-    }
-  }
-
-  #replayFields({ req, key }: Exchange, response: CachedResponse) {
-    try {
-      return this.#options.onReplay(response, req);
-    } catch (error) {
-      // The answer is the stored one with or without what the hook would add.
-      emit({ type: "hook-failed", key, hook: "onReplay", error });
-      return undefined;
-    }
   }
 }
 
@@ -279,9 +264,4 @@ function handlerFailed(cause: unknown): IdempotencyError {
     "The server failed to handle this request. Its result was not kept: a retry with the same key runs it again.",
     { cause },
   );
-}
-
-/** By code, not by class: hooks may throw errors of another copy of this package. */
-function isKitError(error: unknown): error is IdempotencyError {
-  return (ERROR_CODES as readonly unknown[]).includes((error as { code?: ErrorCode } | null)?.code);
 }

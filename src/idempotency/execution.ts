@@ -21,9 +21,10 @@ type Commit = (writes: readonly unknown[], recorded: RecordedResponse) => Promis
 /** An execution as long as its heartbeat. */
 export class LeasedExecution implements Execution {
   readonly token: string;
+  /** Told once a commit has decided what the request is answered, whatever the handler does after that. */
+  onCommitted: ((recorded: RecordedResponse) => void) | undefined;
   readonly #heartbeat: Heartbeat;
   readonly #commit: Commit;
-  #decide: ((outcome: Outcome) => void) | undefined;
   #commitment: Promise<Outcome> | undefined;
   #isResult = true;
 
@@ -64,19 +65,12 @@ export class LeasedExecution implements Execution {
     this.#commitment = commitment;
     try {
       const outcome = await commitment;
-      this.#decide?.(outcome);
+      this.onCommitted?.(recorded);
       return outcome.kind === "executed";
     } catch (error) {
       this.#commitment = undefined;
       throw error;
     }
-  }
-
-  /** Resolves once a commit has decided what the request is answered, whatever the handler does after that. */
-  decided(): Promise<Outcome> {
-    return new Promise((resolve) => {
-      this.#decide = resolve;
-    });
   }
 
   /** What a commit on its way decides, if one is; it decides nothing where its writes are refused. */

@@ -8,14 +8,25 @@ import {
 } from "../errors.js";
 import { emit, traceStore } from "../events.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../store.js";
+import { callLimitMs } from "./deadline.js";
 
 /** When a client should ask again after a store failure: soon, and not all at the same moment as the outage ends. */
 const RETRY_AFTER_OUTAGE_MS = 2_000;
 
 const VERBS = ["lock", "extend", "set", "unlock"] as const;
 
-/** The verbs of the protocol. `get` and `delete` are for operators and are not guarded. */
-export type GuardedStore = Pick<Store, (typeof VERBS)[number] | "commit">;
+/**
+ * The verbs of the protocol, each with the end of the process that calls. `get` and `delete` are for operators and are
+ * not guarded.
+ */
+export type GuardedStore = {
+  readonly [V in (typeof VERBS)[number]]: Guarded<Store[V]>;
+} & { readonly commit?: Guarded<Commit> };
+
+type Commit = NonNullable<Store["commit"]>;
+type Guarded<Verb extends (...args: never) => unknown> = (
+  ...args: [...Parameters<Verb>, deadline: number]
+) => ReturnType<Verb>;
 
 /** @throws {OptionsError} for what is not a store. */
 export function guardStore(store: Store, timeoutMs: number): GuardedStore {
@@ -28,11 +39,16 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
     ]);
   }
   return {
-    async lock(key: string, fingerprint: string, leaseMs: number): Promise<LockResult> {
+    async lock(
+      key: string,
+      fingerprint: string,
+      leaseMs: number,
+      deadline: number,
+    ): Promise<LockResult> {
       const call = () =>
         limit(
           "lock",
-          timeoutMs,
+          callLimitMs(deadline, timeoutMs),
           () => store.lock(key, fingerprint, leaseMs),
           (late) => {
             // Nobody waits for this claim any more: left alone, it would block the key for a whole lease.
@@ -42,33 +58,39 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
       return await traceStore("lock", key, call, (result) => ({ outcome: result.state }));
     },
 
-    async extend(lease: Lease, leaseMs: number): Promise<boolean> {
-      const call = () => limit("extend", timeoutMs, () => store.extend(lease, leaseMs));
+    async extend(lease: Lease, leaseMs: number, deadline: number): Promise<boolean> {
+      const call = () =>
+        limit("extend", callLimitMs(deadline, timeoutMs), () => store.extend(lease, leaseMs));
       return await traceStore("extend", lease.key, call, (held) => ({
         outcome: held ? "extended" : "lost",
       }));
     },
 
-    async set(lease: Lease, response: CachedResponse, ttlMs: number): Promise<SetResult> {
-      const call = () => limit("set", timeoutMs, () => store.set(lease, response, ttlMs));
+    async set(
+      lease: Lease,
+      response: CachedResponse,
+      ttlMs: number,
+      deadline: number,
+    ): Promise<SetResult> {
+      const call = () =>
+        limit("set", callLimitMs(deadline, timeoutMs), () => store.set(lease, response, ttlMs));
       return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
     },
 
     ...(typeof store.commit === "function" && { commit: guardedCommit(store, timeoutMs) }),
 
-    async unlock(lease: Lease): Promise<void> {
-      const call = () => limit("unlock", timeoutMs, () => store.unlock(lease));
+    async unlock(lease: Lease, deadline: number): Promise<void> {
+      const call = () =>
+        limit("unlock", callLimitMs(deadline, timeoutMs), () => store.unlock(lease));
       await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
     },
   };
 }
 
-type Commit = NonNullable<Store["commit"]>;
-
-function guardedCommit(store: Store, timeoutMs: number): Commit {
-  return async (lease, response, ttlMs, writes) => {
+function guardedCommit(store: Store, timeoutMs: number): Guarded<Commit> {
+  return async (lease, response, ttlMs, writes, deadline) => {
     const commit = () => (store.commit as Commit)(lease, response, ttlMs, writes);
-    const call = () => limit("commit", timeoutMs, commit);
+    const call = () => limit("commit", callLimitMs(deadline, timeoutMs), commit);
     return await traceStore("commit", lease.key, call, (result) => ({ outcome: result.state }));
   };
 }
@@ -78,9 +100,10 @@ export function keep(
   store: GuardedStore,
   { lease, response, writes }: Keeping,
   ttlMs: number,
+  deadline: number,
 ): Promise<SetResult> {
-  if (writes === undefined) return store.set(lease, response, ttlMs);
-  if (store.commit !== undefined) return store.commit(lease, response, ttlMs, writes);
+  if (writes === undefined) return store.set(lease, response, ttlMs, deadline);
+  if (store.commit !== undefined) return store.commit(lease, response, ttlMs, writes, deadline);
   const mistake = "this store has no transactions; dynamodbStore() of idempotency-kit/dynamodb has";
   return Promise.reject(new CommitRefusedError(`commitWith: ${mistake}.`, []));
 }

@@ -2,18 +2,24 @@
 import { IdempotencyError } from "../errors.js";
 import { emit, type LeaseLostReason } from "../events.js";
 import type { Lease } from "../store.js";
+import { leaseUntil } from "./deadline.js";
 
 /** Renewals per lease: two may fail in a row before the lease is over. */
 const BEATS_PER_LEASE = 3;
 /** A failed renewal is tried again this many times as fast. */
 const RETRIES_PER_BEAT = 4;
 
+/** A lease that ends this close to the process is not renewed for the rest. */
+const LEAST_GAIN_MS = 10;
+
 export interface HeartbeatOptions {
   readonly lease: Lease;
   readonly leaseMs: number;
   /** Renewals end this long after the start: a handler that never ends must not hold its key for ever. */
   readonly maxHandlingMs: number;
-  readonly extend: (lease: Lease, leaseMs: number) => Promise<boolean>;
+  /** No lease reaches beyond this end of the process, on the `performance.now()` clock. */
+  readonly deadline: number;
+  readonly extend: (lease: Lease, leaseMs: number, deadline: number) => Promise<boolean>;
 }
 
 /**
@@ -34,7 +40,7 @@ export class Heartbeat {
   constructor(options: HeartbeatOptions) {
     this.#options = options;
     this.#validUntil = options.lease.validUntil;
-    this.#endsAt = performance.now() + options.maxHandlingMs;
+    this.#endsAt = Math.min(performance.now() + options.maxHandlingMs, options.deadline);
     this.#beatIn(options.leaseMs / BEATS_PER_LEASE);
   }
 
@@ -83,15 +89,20 @@ export class Heartbeat {
     const now = performance.now();
     if (now >= this.#validUntil)
       return this.#lose(now >= this.#endsAt ? "max-handling" : "expired");
-    if (now >= this.#endsAt) return this.#beatIn(this.#validUntil - now);
+    if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);
     this.#renewal = this.#renew(now);
   }
 
+  #reachesDeadline(): boolean {
+    return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS;
+  }
+
   async #renew(startedAt: number): Promise<void> {
-    const { lease, leaseMs, extend } = this.#options;
+    const { lease, deadline, extend } = this.#options;
+    const leaseMs = leaseUntil(deadline, this.#options.leaseMs);
     let nextMs = leaseMs / BEATS_PER_LEASE;
     try {
-      if (await extend(lease, leaseMs)) this.#validUntil = startedAt + leaseMs;
+      if (await extend(lease, leaseMs, deadline)) this.#validUntil = startedAt + leaseMs;
       else return this.#lose("taken");
     } catch (error) {
       emit({ type: "renewal-failed", key: lease.key, error });
@@ -113,7 +124,7 @@ function leaseLostError(reason: LeaseLostReason): IdempotencyError {
   const why: Record<LeaseLostReason, string> = {
     taken: "the store says that it is no longer held",
     expired: "no renewal got through in time",
-    "max-handling": "the handler ran longer than maxHandlingMs",
+    "max-handling": "the handler ran longer than maxHandlingMs, or than its Lambda invocation may",
   };
   return new IdempotencyError(
     "LEASE_LOST",

@@ -9,6 +9,7 @@ import {
   type OptionRules,
 } from "../options.js";
 import type { RecordedResponse } from "../store.js";
+import { LEAST_LEASE_MS } from "./deadline.js";
 
 /** How long a response is replayed unless `ttlMs` says otherwise: a day, as Stripe and the original Go package do. */
 export const DEFAULT_TTL_MS = 24 * 60 * 60 * 1000;
@@ -75,7 +76,7 @@ export function protocolRules(given?: Given<ProtocolOptions>): OptionRules<Proto
   );
   return {
     ttlMs: integer(DEFAULT_TTL_MS, 1, MAX_TTL_MS),
-    leaseMs: durationMs(DEFAULT_LEASE_MS, 100),
+    leaseMs: durationMs(DEFAULT_LEASE_MS, LEAST_LEASE_MS),
     storeTimeoutMs: durationMs(storeTimeoutMs),
     maxHandlingMs: durationMs(300_000),
     onConflict: oneOf("reject", ["reject", "wait"]),

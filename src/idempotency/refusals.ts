@@ -1,5 +1,5 @@
 /** Why the protocol refuses to answer from a handler: its errors, in words for clients. */
-import { IdempotencyError, RequestInProgressError } from "../errors.js";
+import { IdempotencyError, LockFailedError, RequestInProgressError } from "../errors.js";
 import type { CachedResponse } from "../store.js";
 
 /** A holder may finish any moment, whatever is left of its lease: the finest step that `Retry-After` can say. */
@@ -40,6 +40,14 @@ export function leaseLost(cause?: unknown): IdempotencyError {
     "The server lost its hold on this key while it handled the request, and another attempt may be running. " +
       "Retry with the same key to learn the result.",
     { cause, retryAfterMs: RETRY_SOON_MS },
+  );
+}
+
+export function noTimeLeft(): IdempotencyError {
+  return new LockFailedError(
+    "Too little time is left in this invocation to handle a request: nothing was executed. " +
+      "Retry with the same key, and give the function a longer timeout.",
+    { retryAfterMs: RETRY_SOON_MS },
   );
 }
 

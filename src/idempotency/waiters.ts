@@ -8,6 +8,12 @@ export interface WaitOptions {
   readonly maxWaiters: number;
 }
 
+export interface WaitLimits {
+  readonly signal: AbortSignal | undefined;
+  /** The last moment to ask, on the `performance.now()` clock. */
+  readonly latest: number;
+}
+
 export class Waiters {
   readonly #options: WaitOptions;
   #waiting = 0;
@@ -16,13 +22,13 @@ export class Waiters {
     this.#options = options;
   }
 
-  /** Asks until `done`, the time is over, the signal aborts or too many wait already; answers with the last result. */
+  /** Asks until `done`, the time is over, nobody waits any more or too many do already; answers with the last result. */
   async until<T>(
     ask: () => Promise<T>,
     done: (result: T) => boolean,
-    signal?: AbortSignal,
+    { signal, latest }: WaitLimits,
   ): Promise<T> {
-    const deadline = performance.now() + this.#options.maxWaitMs;
+    const deadline = Math.min(performance.now() + this.#options.maxWaitMs, latest);
     let result = await ask();
     if (done(result) || this.#waiting >= this.#options.maxWaiters) return result;
     this.#waiting += 1;

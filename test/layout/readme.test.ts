@@ -11,8 +11,8 @@ const root = new URL("../../", import.meta.url);
 const page = readFileSync(new URL("README.md", root), "utf8");
 const blocks = typescriptBlocks(page);
 
-/** Errors that no client sees: one is for operators, one is thrown at start. */
-const NOT_FOR_CLIENTS = new Set(["NOT_FOUND", "OPTIONS_INVALID"]);
+/** Errors that no client sees: they are for operators, or thrown to the program. */
+const NOT_FOR_CLIENTS = new Set(["NOT_FOUND", "OPTIONS_INVALID", "EVENT_UNKNOWN"]);
 
 describe("README.md", () => {
   it("names the two commands that set everything up", () => {

@@ -1,21 +1,23 @@
 /** What a handler knows of the key that it runs under. */
-import type { IncomingMessage } from "node:http";
-import type { Execution, LeasedExecution } from "../idempotency/execution.js";
 import { deriveKey } from "../key.js";
 import type { Identity } from "../key/identity.js";
-import type { Answer } from "./whole-answer.js";
-import type { ResponseRecorder } from "./recorder.js";
+import type { RecordedResponse } from "../store.js";
+import type { Execution, LeasedExecution } from "./execution.js";
 
-/** What a handler finds as `req.idempotency` while it runs under a key. */
-export interface IdempotencyContext extends Execution {
+/**
+ * What a handler finds as `idempotency` on its request (http) or context (Lambda) while it runs under a key.
+ *
+ * @template Result What it answers with.
+ */
+export interface KeyContext<Result> extends Execution {
   /** The client's key, or what `keyFunc` made of it. */
   readonly key: string;
   /** A key for a call to another service: the same for every execution of this request. */
   deriveKey(label: string): string;
   /**
-   * Commits the answer together with writes of the handler's own to the store's database, all or nothing, and sends it:
-   * a handler that has no other side effect runs exactly once. Its response is then finished; there is nothing left to
-   * end. Header fields that are set on the response are part of the answer; `shouldStore` is not asked.
+   * Commits the result together with writes of the handler's own to the store's database, all or nothing: a handler that
+   * has no other side effect runs exactly once. Over HTTP the answer then leaves at once, with the header fields that are
+   * set on the response, and there is nothing left to end. `shouldStore` is not asked.
    *
    * @param writes In the store's own form: for DynamoDB, the items of a `TransactWriteItems`.
    * @returns `false` where this execution has lost its lease and nothing was written, or whether it was is not known
@@ -23,26 +25,28 @@ export interface IdempotencyContext extends Execution {
    * @throws {CommitRefusedError} where the conditions of `writes` are not met, or the store cannot do it: nothing is
    * written, and the handler goes on, for example with another answer.
    */
-  commitWith(writes: readonly unknown[], answer: Answer): Promise<boolean>;
+  commitWith(writes: readonly unknown[], result: Result): Promise<boolean>;
 }
 
-/** A request under the middleware; without a key, `idempotency` is absent. */
-export type IdempotentRequest = IncomingMessage & { idempotency?: IdempotencyContext };
-
 /** A class for its getters: those of a literal would be made anew for every request. */
-export class ExecutionContext implements IdempotencyContext {
+export class ExecutionContext<Result> implements KeyContext<Result> {
   readonly key: string;
   readonly token: string;
   readonly #storageKey: string;
   readonly #execution: LeasedExecution;
-  readonly #recorder: ResponseRecorder;
+  readonly #recordingOf: (result: Result) => RecordedResponse;
 
-  constructor(identity: Identity, execution: LeasedExecution, recorder: ResponseRecorder) {
+  /** @param recordingOf What is stored of a result; throws where it cannot be. */
+  constructor(
+    identity: Identity,
+    execution: LeasedExecution,
+    recordingOf: (result: Result) => RecordedResponse,
+  ) {
     this.key = identity.clientKey;
     this.token = execution.token;
     this.#storageKey = identity.key;
     this.#execution = execution;
-    this.#recorder = recorder;
+    this.#recordingOf = recordingOf;
   }
 
   get held(): boolean {
@@ -57,8 +61,8 @@ export class ExecutionContext implements IdempotencyContext {
   readonly doNotStore = (): void => this.#execution.doNotStore();
 
   /** Bound as well. */
-  readonly commitWith = async (writes: readonly unknown[], answer: Answer): Promise<boolean> =>
-    this.#execution.commitWith(writes, this.#recorder.recordingOf(answer));
+  readonly commitWith = async (writes: readonly unknown[], result: Result): Promise<boolean> =>
+    await this.#execution.commitWith(writes, this.#recordingOf(result));
 
   /** Bound as well. */
   readonly deriveKey = (label: string): string => deriveKey(this.#storageKey, label);

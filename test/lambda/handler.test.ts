@@ -1,0 +1,4 @@
+import { memoryStore } from "../../stores/memory.js";
+import { lambdaSuite } from "./suite.js";
+
+lambdaSuite("in memory", () => memoryStore());
