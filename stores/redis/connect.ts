@@ -57,6 +57,10 @@ const READY_TIMEOUT_MS = 5_000;
  * await `ready(client)` before the first request, because commands fail while the connection is down. Close it with
  * `client.disconnect()`: `quit()` waits for nodes that hang.
  *
+ * ioredis measures its limits by timers, which run before it reads what came during a pause of the process: a pause
+ * longer than 500 ms can fail the commands in flight although their replies are there. Such requests get 503, and
+ * their retries find what is stored. A service that pauses for longer overrides `commandTimeout` and `socketTimeout`.
+ *
  * @throws {OptionsError} for a URL that cannot work; it repeats nothing of the URL.
  * @example
  * ```ts
