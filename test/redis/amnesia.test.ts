@@ -1,5 +1,6 @@
 /** A server that comes back without its data is reported, wherever it stands; one that keeps its data is not. */
-import type { Cluster } from "ioredis";
+import type { Cluster, Redis } from "ioredis";
+import { Redis as Redis5 } from "ioredis5";
 import { expect, onTestFinished, test, vi } from "vitest";
 import {
   startCluster,
@@ -55,6 +56,20 @@ test.each<[what: string, options: RedisNodeOptions]>([
       lostAt: expect.any(Date),
     },
   ]);
+});
+
+test("clients of ioredis 5 notice it as well, also where they send commands again", async () => {
+  const node = await started();
+  const client = new Redis5({ port: node.port, host: "127.0.0.1", retryStrategy: () => 5 });
+  onTestFinished(() => client.disconnect());
+  const { losses } = await watching(client as unknown as Redis);
+
+  await node.restart({ keepData: true });
+  await client.ping();
+  expect(losses).toEqual([]);
+  await node.restart({ keepData: false });
+
+  await expect.poll(() => losses).toHaveLength(1);
 });
 
 test("a server with an append-only file is killed and restarted as often as you like", async () => {
