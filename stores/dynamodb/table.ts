@@ -28,7 +28,7 @@ export async function ensureTable(settings: TableSettings): Promise<"created" | 
   try {
     const existing = await describe(calls, settings);
     if (existing === undefined) await create(calls, settings);
-    const mistakes = mistakesOf(await untilActive(calls, settings), settings);
+    const mistakes = keyMistakes(await untilActive(calls, settings), settings);
     if (mistakes.length > 0) throw new OptionsError(`table '${settings.tableName}'`, mistakes);
     if (settings.expiry === "ttl") await expire(calls, settings);
     return existing === undefined ? "created" : "found";
@@ -81,7 +81,8 @@ async function untilActive(calls: Calls, settings: TableSettings): Promise<Table
   }
 }
 
-function mistakesOf(
+/** What is wrong with the key of a table that exists. */
+export function keyMistakes(
   { KeySchema = [], AttributeDefinitions = [] }: TableDescription,
   { keyAttribute }: TableSettings,
 ): string[] {

@@ -32,7 +32,10 @@ export async function openStore(
   onReport?: OnReport,
 ): Promise<OpenStore> {
   if (target.kind === "memory") return await openMemory();
-  if (target.kind === "dynamodb") throw new Error("Not yet.");
+  if (target.kind === "dynamodb") {
+    const { openDynamodb } = await withDriver(target.kind, () => import("./open-dynamodb.js"));
+    return openDynamodb(target, storeOptions);
+  }
   const { openRedis } = await withDriver(target.kind, () => import("./open-redis.js"));
   return await openRedis(target, storeOptions, onReport);
 }

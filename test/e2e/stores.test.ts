@@ -1,8 +1,10 @@
 /** The same payments on every store: from one to the next, only `IDEMPOTENCY_STORE` changes. */
 import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { startDynamodb } from "../../infra/services/dynamodb.js";
 import { startMasters } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
+import { createTable } from "../../stores/dynamodb.js";
 import { chargesOf, killAll, pay, start, startPayment, stopped } from "./demo.js";
 
 interface Service {
@@ -23,11 +25,18 @@ interface Kind {
 const KINDS: readonly Kind[] = [
   { name: "memory", shared: false, open: openMemory },
   { name: "redis", shared: true, open: () => openMasters(1, ([url]) => String(url)) },
+  { name: "dynamodb", shared: true, open: openDynamodb },
   { name: "redlock", shared: true, open: () => openMasters(3, (urls) => `redlock:${urls.join()}`) },
 ];
 
 /** Long enough for a busy machine to renew, short enough to wait for its end. */
-const LEASE_MS = 1_500;
+const LEASE_MS = 2_000;
+
+/** What clients of AWS send, and DynamoDB Local does not check. */
+const CREDENTIALS = { AWS_ACCESS_KEY_ID: "anyone", AWS_SECRET_ACCESS_KEY: "anything" };
+
+/** DynamoDB Local is fetched the first time. */
+const START_TIMEOUT_MS = 300_000;
 
 /** Several processes, one after another, and a lease that runs out. */
 const TIMEOUT_MS = 30_000;
@@ -88,7 +97,7 @@ describe.each(KINDS)("$name", { timeout: TIMEOUT_MS }, ({ shared, open }) => {
     const killed = await startServer();
     const key = randomUUID();
     // Longer than a lease, so that the retry must renew its own.
-    const delayMs = 2 * LEASE_MS;
+    const delayMs = 1.5 * LEASE_MS;
     const { payment } = await startPayment(killed.origin, delayMs, key);
     await stopped(killed.child, "SIGKILL");
     expect(await payment).toBeUndefined();
@@ -162,13 +171,17 @@ function opened(open: Kind["open"]) {
   let service: Service;
   beforeAll(async () => {
     service = await open();
-  });
+  }, START_TIMEOUT_MS);
   afterEach(killAll);
   afterAll(() => service.close());
   return {
     service: () => service,
     startServer: () =>
-      start({ IDEMPOTENCY_STORE: service.url, IDEMPOTENCY_LEASE_MS: String(LEASE_MS) }),
+      start({
+        IDEMPOTENCY_STORE: service.url,
+        IDEMPOTENCY_LEASE_MS: String(LEASE_MS),
+        ...CREDENTIALS,
+      }),
   };
 }
 
@@ -197,5 +210,19 @@ async function openMasters(
       await Promise.all(nodes.map((node) => node.restart({ keepData: true })));
     },
     close: () => masters.close(),
+  };
+}
+
+/** It keeps nothing over a restart, so it hangs instead of being killed. */
+async function openDynamodb(): Promise<Service> {
+  const server = await startDynamodb();
+  const table = { tableName: "payments", region: "eu-central-1", endpoint: server.url };
+  Object.assign(process.env, CREDENTIALS);
+  await createTable(table);
+  return {
+    url: `dynamodb://payments?region=eu-central-1&endpoint=${server.url}`,
+    kill: () => server.stop(),
+    restart: async () => server.resume(),
+    close: () => server.close(),
   };
 }
