@@ -15,9 +15,9 @@ export const dynamodb: Command = {
     if (target.kind !== "dynamodb") {
       throw new UsageError(`IDEMPOTENCY_STORE is ${target.kind}: set it to dynamodb://table.`);
     }
-    const { tableName, region, endpoint } = target;
+    const { tableName } = target.table;
     const { createTable } = await withDriver("dynamodb", () => import("../../stores/dynamodb.js"));
-    const result = await createTable({ tableName, region, endpoint });
+    const result = await createTable(target.table);
     const text =
       result === "created"
         ? `Created table ${tableName}.`

@@ -11,12 +11,11 @@ type DynamodbTarget = Extract<StoreTarget, { readonly kind: "dynamodb" }>;
 const NOBODYS_KEY = "reachable?";
 
 export function openDynamodb(
-  { tableName, region, endpoint, names }: DynamodbTarget,
+  { table, names }: DynamodbTarget,
   { prefix }: StoreOptions,
 ): OpenStore {
-  const table = { tableName, region, endpoint };
   const store = dynamodbStore({ ...table, prefix });
-  const [name = tableName] = names;
+  const [name = table.tableName] = names;
   return {
     store: { ...store, close: async () => await store.close?.() },
     // One read, which also makes the connection that the first request would have to wait for.

@@ -14,11 +14,19 @@ export type StoreTarget =
     }
   | {
       readonly kind: "dynamodb";
-      readonly tableName: string;
-      readonly region: string | undefined;
-      readonly endpoint: string | undefined;
+      readonly table: DynamodbTable;
       readonly names: readonly string[];
     };
+
+/** Of `dynamodbStore`'s options those that tell which table, and how it was made. */
+export interface DynamodbTable {
+  readonly tableName: string;
+  readonly region?: string;
+  readonly endpoint?: string;
+  readonly keyAttribute?: string;
+  readonly ttlAttribute?: string;
+  readonly expiry?: "ttl" | "sweep";
+}
 
 export type ParsedStore =
   | { readonly ok: true; readonly target: StoreTarget }
@@ -34,8 +42,21 @@ const NEXT_REGION = /\s*,\s*(?=[a-z+]+:\/\/)/i;
 const DYNAMODB = /^dynamodb:\/\/(?<table>[^/?#]*)\/?(?:\?(?<query>[^#]*))?$/i;
 /** As DynamoDB names tables. */
 const TABLE = /^[\w.-]{3,255}$/;
-const REGION = /^[a-z]{2}(-[a-z]+)+-\d{1,2}$/;
-const PARAMETERS = ["region", "endpoint"];
+const ATTRIBUTE = "the name of an attribute";
+
+/** What may stand after the `?`. */
+const PARAMETERS: Readonly<
+  Record<string, readonly [what: string, accepts: (value: string) => boolean]>
+> = {
+  region: [
+    "a region of AWS, such as eu-central-1",
+    (value) => /^[a-z]{2}(-[a-z]+)+-\d{1,2}$/.test(value),
+  ],
+  endpoint: ["an http or https URL without user and password", isPlainWebUrl],
+  keyAttribute: [ATTRIBUTE, (value) => value !== ""],
+  ttlAttribute: [ATTRIBUTE, (value) => value !== ""],
+  expiry: ["ttl or sweep", (value) => value === "ttl" || value === "sweep"],
+};
 
 export function parseStore(url: string): ParsedStore {
   const [, scheme = ""] = /^([a-z+]+):/i.exec(url) ?? [];
@@ -87,23 +108,23 @@ function endpoint(url: string): { name: string; mistakes: readonly string[] } {
 
 function parseDynamodb(url: string): ParsedStore {
   const parts = DYNAMODB.exec(url)?.groups;
-  const table = parts?.["table"] ?? "";
-  const parameters = new URLSearchParams(parts?.["query"]);
-  const mistakes = [...parameters.keys()]
-    .filter((name) => !PARAMETERS.includes(name))
-    .map(() => `dynamodb:// has no other parameters than ${PARAMETERS.join(" and ")}`);
-  const region = parameters.get("region") ?? undefined;
-  const at = parameters.get("endpoint") ?? undefined;
-  if (!TABLE.test(table)) mistakes.push("dynamodb:// must name a table: dynamodb://payments");
-  if (region !== undefined && !REGION.test(region)) {
-    mistakes.push("region must be a region of AWS, such as eu-central-1");
-  }
-  if (at !== undefined && !isPlainWebUrl(at)) {
-    mistakes.push("endpoint must be an http or https URL without user and password");
+  const tableName = parts?.["table"] ?? "";
+  const mistakes: string[] = [];
+  if (!TABLE.test(tableName)) mistakes.push("dynamodb:// must name a table: dynamodb://payments");
+  const given = [...new URLSearchParams(parts?.["query"])];
+  for (const [name, value] of given) {
+    const [what, accepts] = (Object.hasOwn(PARAMETERS, name) && PARAMETERS[name]) || [];
+    if (what === undefined) {
+      mistakes.push(`dynamodb:// has only the parameters ${Object.keys(PARAMETERS).join(", ")}`);
+    } else if (!accepts?.(value)) {
+      mistakes.push(`${name} must be ${what}`);
+    }
   }
   if (mistakes.length > 0) return wrong(...new Set(mistakes));
-  const names = [`${table}${at === undefined ? "" : ` at ${new URL(at).origin}`}`];
-  return { ok: true, target: { kind: "dynamodb", tableName: table, region, endpoint: at, names } };
+  const table: DynamodbTable = { tableName, ...Object.fromEntries(given) };
+  const { endpoint: at } = table;
+  const names = [at === undefined ? tableName : `${tableName} at ${new URL(at).origin}`];
+  return { ok: true, target: { kind: "dynamodb", table, names } };
 }
 
 function isPlainWebUrl(text: string): boolean {
