@@ -28,7 +28,7 @@ try {
   giveUp(["Cannot start:", ...error.mistakes].join("\n- "));
 }
 
-function start({ host, port, options }: Settings, store: Store): void {
+function start({ host, port, options, storeName }: Settings, store: Store): void {
   const safe = idempotency(store, {
     required: true,
     maxHandlingMs: MAX_HANDLING_MS,
@@ -57,7 +57,7 @@ function start({ host, port, options }: Settings, store: Store): void {
       `Cannot listen on port ${port} of ${host}: ${why}. Set PORT (0: any free one) and HOST.`,
     );
   });
-  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo)));
+  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo, storeName)));
 }
 
 /** Runs `close` on the first signal, after which the process ends by itself; a second signal ends it at once. */
@@ -72,13 +72,14 @@ function onShutdown(close: () => Promise<void>): void {
 }
 
 /** Lines to paste: each does what the comment above it says. */
-function welcome({ family, address, port }: AddressInfo): string {
+function welcome({ family, address, port }: AddressInfo, storeName: string): string {
   const origin = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   const key = randomUUID();
   const payment = (amount: number): string =>
     `curl -i ${origin}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: ${key}' ` +
     `-d '{"amount":${amount},"currency":"EUR"}'`;
   return `Payments demo: ${origin}
+Responses are kept in: ${storeName} (IDEMPOTENCY_STORE names another store)
 
 # A payment: 201.
 ${payment(1999)}

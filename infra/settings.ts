@@ -7,6 +7,8 @@ export interface Settings {
   readonly port: number;
   /** Of the middleware. */
   readonly options: MiddlewareOptions;
+  /** Of which kind the store is, without where it is: its URL may hold a password. */
+  readonly storeName: string;
   /** For `storeFromEnv`. */
   readonly env: NodeJS.ProcessEnv;
 }
@@ -24,7 +26,8 @@ export function parseSettings(environment: NodeJS.ProcessEnv): Settings {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
   if (!(port <= 65_535)) mistakes.push("PORT must be an integer from 0 to 65535");
   if (mistakes.length > 0) throw new OptionsError("The environment", mistakes);
-  return { host: env["HOST"] || "127.0.0.1", port, options, env };
+  const [storeName = ""] = env["IDEMPOTENCY_STORE"]?.split(":") ?? [];
+  return { host: env["HOST"] || "127.0.0.1", port, options, storeName, env };
 }
 
 /** Adds to `mistakes` what is wrong, instead of throwing it. */

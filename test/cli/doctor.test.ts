@@ -164,6 +164,16 @@ describe("DynamoDB", () => {
     expect(code).toBe(0);
   });
 
+  test("a table of other attributes is made and checked as its URL says", async () => {
+    const env = environment("custom");
+    const custom = `${env.IDEMPOTENCY_STORE}&keyAttribute=pk&ttlAttribute=ttl`;
+    const made = await tool(["dynamodb", "create-table"], { ...env, IDEMPOTENCY_STORE: custom });
+    expect(made.code).toBe(0);
+    expect((await asked(["doctor"], { ...env, IDEMPOTENCY_STORE: custom })).code).toBe(0);
+    const { json } = await asked(["doctor"], env);
+    expect(json["errors"]).toContainEqual(expect.stringMatching(/keyAttribute/));
+  });
+
   test("a table without TTL is told", async () => {
     const table = { region: "eu-central-1", endpoint: server.url, tableName: "without" };
     await createTable({ ...table, expiry: "sweep" });

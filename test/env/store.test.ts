@@ -1,5 +1,8 @@
 /** Stores that the environment names, on real servers. */
+import { execFile } from "node:child_process";
 import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { expect, onTestFinished, test } from "vitest";
 import { startMasters, startRedis } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
@@ -78,3 +81,28 @@ test("a store that cannot be reached is a warning without credentials, and works
     );
   await until("the store answers", answers);
 });
+
+const PROGRAM = `
+  import { storeFromEnv } from "./dist/stores/from-env.js";
+  const store = await storeFromEnv();
+  await store.close();
+  const closedAt = performance.now();
+  process.on("exit", () => console.log(performance.now() - closedAt));
+`;
+
+test("a store that was never reached keeps no process alive once it is closed", async () => {
+  const node = await startRedis();
+  await node.close();
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ["--input-type=module", "--eval", PROGRAM],
+    {
+      cwd: fileURLToPath(new URL("../..", import.meta.url)),
+      env: {
+        IDEMPOTENCY_STORE: `redlock:${[1, 2].map((at) => `redis://127.0.0.1:${at}`).join()},${node.url}`,
+      },
+    },
+  );
+  // It asks its servers for five seconds what they promise, of which three are left.
+  expect(Number(stdout)).toBeLessThan(2_000);
+}, 30_000);
