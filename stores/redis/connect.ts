@@ -204,7 +204,9 @@ function untilReady(client: Redis | Cluster, timeoutMs: number): Promise<void> {
       forget();
       resolve();
     };
-    const timer = setTimeout(fail, timeoutMs, `was not ready within ${timeoutMs} ms`);
+    // The attempts to connect keep a process alive that waits for them. A client that is closed between two of them tells
+    // nobody, and this shall not keep its process.
+    const timer = setTimeout(fail, timeoutMs, `was not ready within ${timeoutMs} ms`).unref();
     const forget = (): void => {
       clearTimeout(timer);
       client.off("ready", done).off("end", end);
