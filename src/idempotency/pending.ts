@@ -65,8 +65,9 @@ export class PendingResponses {
       // The timer keeps the process alive on purpose: what it waits for exists nowhere else.
       await new Promise((resolve) => setTimeout(resolve, leaseMs / OFFERS_PER_LEASE));
       try {
-        // Whether the lease still holds decides nothing: `set` succeeds on an empty key too, and knows its own record.
-        await store.extend(lease, leaseMs);
+        // Whether the lease still holds decides nothing, nor whether that could be told: `set` succeeds on an empty key
+        // too, and knows its own record. Where a quorum's node has that record already, a renewal may never succeed.
+        await store.extend(lease, leaseMs).catch(() => false);
         const ttlMs = response.expiresAt - Date.now();
         if (ttlMs <= 0) break;
         const { state } = await store.set(lease, response, ttlMs);
