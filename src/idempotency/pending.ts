@@ -76,8 +76,9 @@ export class PendingResponses {
         setTimeout(resolve, this.#leaseMs(deadline) / OFFERS_PER_LEASE),
       );
       try {
-        // Whether the lease still holds decides nothing: `set` succeeds on an empty key too, and knows its own record.
-        await store.extend(lease, this.#leaseMs(deadline), deadline);
+        // Whether the lease still holds decides nothing, nor whether that could be told: `set` succeeds on an empty key
+        // too, and knows its own record. Where a quorum's node has that record already, a renewal may never succeed.
+        await store.extend(lease, this.#leaseMs(deadline), deadline).catch(() => false);
         const ttlMs = response.expiresAt - Date.now();
         if (ttlMs <= 0) break;
         const result = await keep(store, pending, ttlMs, deadline);

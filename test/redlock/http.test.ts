@@ -7,6 +7,7 @@ import { idempotency, type IdempotencyMiddleware } from "../../src/index.js";
 import { connectRedis, ready } from "../../stores/redis.js";
 import { redlockStore } from "../../stores/redlock.js";
 import { serve } from "../support/http.js";
+import { proxied, three } from "./stage.js";
 
 let masters: RedisMasters;
 beforeAll(async () => {
@@ -59,3 +60,26 @@ test.each(["plain http", "Express 5"])(
     }
   },
 );
+
+test("with one node gone, a response that only one other got is stored as soon as the second is back", async () => {
+  const { store, proxies, ready: allReady } = await proxied(masters.nodes);
+  const [, second, third] = three(proxies);
+  await third.refuse();
+  const safe = idempotency(store, { leaseMs: 1_200, onError: () => {} });
+  let runs = 0;
+  const handler = safe.wrap(async (_, res) => {
+    runs += 1;
+    await second.refuse();
+    res.writeHead(201).end(`run ${runs}`);
+  });
+  await using server = await serve(handler);
+
+  expect(await server.send({ key: "partly" })).toMatchObject({ status: 503 });
+  await second.heal();
+
+  const replay = async () => await server.send({ key: "partly" });
+  await expect.poll(replay, { timeout: 10_000 }).toMatchObject({ status: 201, text: "run 1" });
+  await third.heal();
+  await allReady();
+  await safe.drain();
+});

@@ -89,6 +89,19 @@ describe("a node is sent", () => {
     expect(await sent(client)).toEqual(onEach({ GET: 1, roundTrips: 1 }));
   });
 
+  test("one look at its marker on each new connection, and none after that", async () => {
+    const client = await proxied(nodes);
+    const looked = (proxy: Party["proxies"][number]) =>
+      proxy.until(() => proxy.traffic.requests["GET"] === 1);
+
+    for (const proxy of client.proxies) proxy.reset();
+    await Promise.all(client.proxies.map(looked));
+    await sent(client);
+
+    for (let turn = 0; turn < 3; turn += 1) await acquired(claim(client.store, freshKey()));
+    expect(await sent(client)).toEqual(onEach({ SET: 3, roundTrips: 3 }));
+  });
+
   test("what it was granted in vain is given back, and only that", async () => {
     const client = await proxied(nodes);
     const other = await proxied(nodes);
