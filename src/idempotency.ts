@@ -171,6 +171,8 @@ export class Protocol {
     try {
       const result = await this.#store.set(lease, response, this.#options.ttlMs);
       if (result.state === "stored") {
+        // It was stored where the key was empty, too: somebody may have executed there and gone (P2).
+        heartbeat.check();
         const reason = response.tombstone;
         if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
         return { kind: "executed", stored: true };
