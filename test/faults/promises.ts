@@ -1,6 +1,9 @@
 /** Each promise as a check of one key's history: yields a sentence for everything that breaks it. */
 import type { ExecutionEntry, HistoryOptions, KeyHistory, RequestEntry } from "./history.js";
 
+/** Events that tell an operator of a possible second execution. */
+const LOSSES = ["lease-lost", "response-pending", "response-given-up"];
+
 type Result = RequestEntry & { readonly completedAt: number; readonly answer: string };
 
 /** P1: within a record's TTL all results are the same bytes. */
@@ -49,16 +52,21 @@ export function* executedBesideAnother(
   }
 }
 
-/** P2: an execution that was not the last was released, or died, or somebody said that its lease was lost. */
+/**
+ * P2: of two executions the first was released, or died, or somebody said that a lease was lost or a response late. Claims
+ * take time, so that the order of two at once is not known: then one of them has a reason.
+ */
 export function* executedInSilence(
   history: KeyHistory,
   { ttlMs }: HistoryOptions,
 ): Iterable<string> {
-  const byClaim = history.executions.toSorted((a, b) => a.claimedAt - b.claimedAt);
-  for (const [at, next] of byClaim.entries()) {
-    const before = byClaim[at - 1];
-    if (before === undefined || isExcused(before, next, history, ttlMs)) continue;
-    yield `${ran(next)} after ${ran(before)}, and nothing said why`;
+  for (const [at, a] of history.executions.entries()) {
+    for (const b of history.executions.slice(at + 1)) {
+      if (wasSaid(LOSSES, a, history) || wasSaid(LOSSES, b, history)) continue;
+      if (b.startedAt > a.claimedAt && isExcused(a, b, history, ttlMs)) continue;
+      if (a.startedAt > b.claimedAt && isExcused(b, a, history, ttlMs)) continue;
+      yield `${ran(b)} after ${ran(a)}, and nothing said why`;
+    }
   }
 }
 
@@ -208,7 +216,7 @@ function isExcused(
 ): boolean {
   return (
     before.crashedAt !== undefined ||
-    wasSaid(["released", "lease-lost", "response-given-up"], before, history) ||
+    wasSaid(["released"], before, history) ||
     wasSaid(["takeover"], next, history) ||
     (before.endedAt !== undefined && next.startedAt >= before.endedAt + ttlMs)
   );
