@@ -229,6 +229,14 @@ const PLANTED: readonly (readonly [string, string, History])[] = [
   ],
   [
     "P6",
+    "a result whose key was released",
+    withMore({
+      executions: [execution("B", 0, { isResult: true, process: "two" })],
+      events: [event("released", 21, "two")],
+    }),
+  ],
+  [
+    "P6",
     "an execution after a client was told that the request is processed",
     withMore(
       {

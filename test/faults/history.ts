@@ -70,6 +70,8 @@ export interface ExecutionEntry {
   readonly end?: "returned" | "threw" | undefined;
   /** When its process died, before its answer was stored. */
   readonly crashedAt?: number | undefined;
+  /** Whether what it answers is a result, to be kept whole or as a tombstone, and never to be made twice. */
+  readonly isResult?: boolean | undefined;
   /** The hash of what it answers. */
   readonly answer?: string | undefined;
   /** When proven renewals were sent: the lease holds for `leaseMs` from the last of them, or from `requestedAt`. */

@@ -150,11 +150,15 @@ export function* changedRecords({ writes }: KeyHistory): Iterable<string> {
   }
 }
 
-/** P6: what was processed without a kept answer is not run again. */
+/** P6: what was processed is not run again because its answer could not be kept. */
 export function* executedForConvenience(
   history: KeyHistory,
   { ttlMs }: HistoryOptions,
 ): Iterable<string> {
+  for (const execution of history.executions) {
+    if (execution.isResult !== true || !wasReleased(execution, history)) continue;
+    yield `${ran(execution)} to a result, and its key was released`;
+  }
   const buried = [
     ...history.events.filter(({ type }) => type === "tombstoned").map(({ at }) => at),
     ...history.requests.flatMap(({ outcome, completedAt }) =>
@@ -205,7 +209,7 @@ function lastProof({ claimedAt, renewedAt }: ExecutionEntry): number {
 /** Until when a holder wants its lease: one that is to store its answer, longer than it executes. */
 function heldUntil(execution: ExecutionEntry, history: KeyHistory): number {
   const { endedAt = Infinity, end } = execution;
-  return end === "threw" || wasSaid(["released"], execution, history) ? endedAt : Infinity;
+  return end === "threw" || wasReleased(execution, history) ? endedAt : Infinity;
 }
 
 function isExcused(
@@ -216,9 +220,23 @@ function isExcused(
 ): boolean {
   return (
     before.crashedAt !== undefined ||
-    wasSaid(["released"], before, history) ||
+    wasReleased(before, history) ||
     wasSaid(["takeover"], next, history) ||
     (before.endedAt !== undefined && next.startedAt >= before.endedAt + ttlMs)
+  );
+}
+
+/** A release is said to be that of the last execution which had ended in its process. */
+function wasReleased(execution: ExecutionEntry, { events, executions }: KeyHistory): boolean {
+  const { process, endedAt = Infinity } = execution;
+  const nextEnd = Math.min(
+    ...executions
+      .filter((it) => it.process === process && it.endedAt !== undefined && it.endedAt > endedAt)
+      .map((it) => it.endedAt ?? Infinity),
+  );
+  return events.some(
+    ({ type, at, process: by }) =>
+      type === "released" && by === process && at >= endedAt && at < nextEnd,
   );
 }
 
