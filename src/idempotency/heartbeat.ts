@@ -24,7 +24,8 @@ export interface HeartbeatOptions {
 
 /**
  * A renewal that answers `false` loses the lease at once. One that fails is tried again until the last proven
- * lease is over. A lost lease stays lost.
+ * lease is over, and one that is answered later than that proves nothing: between the two somebody else may have
+ * executed and gone. A lost lease stays lost.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
@@ -71,6 +72,12 @@ export class Heartbeat {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#renewal;
+    this.check();
+  }
+
+  /** Says that the lease is lost where its time is over: for what is done under it after `stop()`. */
+  check(): void {
+    if (performance.now() >= this.#validUntil) this.#lose("expired");
   }
 
   /** Goes on after a `stop` whose store call left the lease as it was. */
@@ -102,8 +109,10 @@ export class Heartbeat {
     const leaseMs = leaseUntil(deadline, this.#options.leaseMs);
     let nextMs = leaseMs / BEATS_PER_LEASE;
     try {
-      if (await extend(lease, leaseMs, deadline)) this.#validUntil = startedAt + leaseMs;
-      else return this.#lose("taken");
+      const held = await extend(lease, leaseMs, deadline);
+      // After stop() the caller's own store call decides, and an `extend` that crossed it proves nothing.
+      if (!held && !this.#stopped) return this.#lose("taken");
+      if (held && performance.now() < this.#validUntil) this.#validUntil = startedAt + leaseMs;
     } catch (error) {
       emit({ type: "renewal-failed", key: lease.key, error });
       nextMs /= RETRIES_PER_BEAT;
@@ -112,8 +121,7 @@ export class Heartbeat {
   }
 
   #lose(reason: LeaseLostReason): void {
-    // After stop() the caller's own store call decides, and an `extend` that crossed it proves nothing.
-    if (this.#stopped || this.#lost !== undefined) return;
+    if (this.#lost !== undefined) return;
     this.#lost = reason;
     emit({ type: "lease-lost", key: this.#options.lease.key, reason });
     this.#controller?.abort(leaseLostError(reason));

@@ -26,7 +26,10 @@ export type ClaimVerdict =
   | { readonly state: "completed"; readonly record: RecordValue }
   /** Fewer hold it than a majority; written to the nodes that granted me, it can have one. */
   | { readonly state: "adopt"; readonly record: RecordValue; readonly holders: number }
-  /** `split`: nobody has a majority, so that another try may win at once. */
+  /**
+   * `lock`: of the holder. Who has only a minority may be a contender that gets nothing, and its fingerprint means nothing.
+   * `split`: nobody has a majority, so that another try may win at once.
+   */
   | { readonly state: "in-progress"; readonly lock: LockValue | undefined; readonly split: boolean }
   /** No record can ever reach a majority: only an operator's `delete` helps. */
   | { readonly state: "wedged" }
@@ -58,22 +61,22 @@ export function decideClaim(
     return { state: "completed", record: most.record };
   }
   const locks = locksIn(votes);
-  const [holder] = locks;
   // With a majority held by others neither a claim nor an adoption can succeed, whatever else comes.
   const held = locks.reduce((sum, { holders }) => sum + holders, 0);
-  if (held >= majority && holder !== undefined) {
-    return { state: "in-progress", lock: holder.lock, split: holder.holders < majority };
+  if (held >= majority) {
+    const holder = locks.find(({ holders }) => holders >= majority);
+    return { state: "in-progress", lock: holder?.lock, split: holder === undefined };
   }
   // Every node is heard: a record that only a minority holds would otherwise be missed, and its request run again.
   if (votes.includes(undefined)) return undefined;
-  return decideHeard(votes as readonly ClaimVote[], now, records, holder?.lock);
+  return decideHeard(votes as readonly ClaimVote[], now, records, held > 0);
 }
 
 function decideHeard(
   votes: readonly ClaimVote[],
   now: number,
   records: readonly Holding[],
-  lock: LockValue | undefined,
+  isContended: boolean,
 ): ClaimVerdict {
   const majority = majorityOf(votes.length);
   const granted = count(votes, "granted");
@@ -90,10 +93,10 @@ function decideHeard(
   }
   if (live.length === 0 && granted >= majority) return { state: "acquired" };
   // Nobody is at work: a silent node alone decides which record counts, and there is no lease to wait for.
-  if (live.length > 0 && lock === undefined && errors.length > 0) {
+  if (live.length > 0 && !isContended && errors.length > 0) {
     return { state: "unavailable", errors };
   }
-  return { state: "in-progress", lock, split: live.length === 0 };
+  return { state: "in-progress", lock: undefined, split: live.length === 0 };
 }
 
 export function decideStore(votes: readonly (StoreVote | undefined)[]): StoreVerdict | undefined {

@@ -91,6 +91,38 @@ test("C11, P5: a holder that lost its lease answers with its successor's result,
   );
 });
 
+test("P2: a response that is stored when its lease is over is answered, and the loss is told", async () => {
+  using clock = fakeClock();
+  using events = listen();
+  const stepped = steppedHandler();
+  const store = memoryStore();
+  const extend = async (): Promise<boolean> => {
+    throw new StoreUnavailableError("cut off");
+  };
+  const offered = deferred();
+  const stored = deferred();
+  const set: Store["set"] = async (...args) => {
+    offered.resolve();
+    await stored.promise;
+    return await store.set(...args);
+  };
+  const safe = idempotency({ ...store, extend, set }, { leaseMs: LEASE_MS });
+  await using server = await serve(safe.wrap(stepped.handler));
+  const started = stepped.started();
+  const first = server.send({ key: "k" });
+  await started;
+  await clock.advance(LEASE_MS * 0.9);
+  stepped.runs[0]?.res.end("done");
+  await offered.promise;
+  await clock.advance(LEASE_MS * 0.2);
+  stored.resolve();
+
+  expect(await first).toMatchObject({ status: 200, text: "done" });
+  expect(events.all).toContainEqual(
+    expect.objectContaining({ type: "lease-lost", reason: "expired" }),
+  );
+});
+
 test("P5: a late holder whose successor still runs gets 503, then the successor's result", async () => {
   using clock = fakeClock();
   const stepped = steppedHandler();

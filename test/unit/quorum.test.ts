@@ -95,14 +95,14 @@ describe("a claim", () => {
     ["of two minority records on as many nodes takes the same as everybody", "BAggg", "adopt A"],
     ["of three minority records takes the one that more nodes hold", "CABBg", "adopt B"],
     ["cannot adopt with too few grants, and says that it is in progress", "Axx", "held by x"],
-    ["cannot adopt what it cannot bring to a majority", "AAxx!", "held by x"],
+    ["cannot adopt what it cannot bring to a majority", "AAxx!", "held"],
 
     // In progress.
     ["that meets a majority's holder is told so without waiting", "xx?", "held by x"],
-    ["of which a silent node and a holder leave no majority may try again", "gx!", "split by x"],
-    ["learns that nobody has a majority", "xy?", "split by x"],
-    ["learns of a split as soon as no majority is left to win", "gxy", "split by x"],
-    ["of five learns of a split", "ggxxy", "split by x"],
+    ["of which a silent node and a holder leave no majority may try again", "gx!", "split"],
+    ["learns that nobody has a majority", "xy?", "split"],
+    ["learns of a split as soon as no majority is left to win", "gxy", "split"],
+    ["of five learns of a split", "ggxxy", "split"],
     ["of five may be granted, while one node is out", "gggx?", undefined],
 
     // Wedged: no record can ever reach a majority.
@@ -110,7 +110,7 @@ describe("a claim", () => {
     ["of five meets two pairs and a third, one node silent", "ABCA!", "unavailable"],
     ["of five meets no record that could reach a majority", "AABBC", "wedged"],
     ["is not wedged while an empty node can decide", "ABg", "adopt A"],
-    ["is not wedged while a holder's node can decide", "ABx", "held by x"],
+    ["is not wedged while a holder's node can decide", "ABx", "held"],
     ["is not wedged by copies that are about to go", "aBC", "held"],
 
     // Unavailable.

@@ -1,0 +1,56 @@
+/**
+ * The real protocol and stores in a simulated world, for a fixed set of seeds: no promise is broken under any fault of
+ * DESIGN section 7. Longer runs: `npm run simulate`.
+ */
+import { beforeAll, describe, expect, it } from "vitest";
+import { bundle } from "./bundle.js";
+import { simulate } from "./simulation.js";
+
+let program: string;
+
+beforeAll(async () => {
+  program = await bundle("simulate.ts", "simulate");
+});
+
+describe("under every fault of the simulation the promises hold", () => {
+  it.each([
+    ["memory", 400],
+    ["redis", 800],
+    ["redlock", 600],
+    ["redlock5", 200],
+  ])(
+    "on %s, %d schedules",
+    async (store, seeds) => {
+      const totals = await simulate(program, "--store", store, "--seeds", String(seeds));
+      expect(totals.violations).toEqual([]);
+      expect(totals.schedules).toBe(seeds);
+      // Not for want of anything happening.
+      expect(totals.executions).toBeGreaterThan(seeds);
+      expect(totals.results).toBeGreaterThan(seeds);
+      expect(Object.keys(totals.faults)).toContain("pause");
+    },
+    120_000,
+  );
+});
+
+describe("a seed says all", () => {
+  it("twice the same run, to the last step", async () => {
+    const run = () => simulate(program, "--store", "redlock", "--seeds", "50", "--workers", "1");
+    const [once, again] = await Promise.all([run(), run()]);
+    expect(again).toEqual(once);
+  }, 60_000);
+});
+
+describe("what must be seen", () => {
+  it("a store as naive as most kits' breaks promises at once", async () => {
+    const { violations } = await simulate(program, "--store", "naive", "--seeds", "50");
+    const broken = new Set(violations.map((line) => /: (P\d)/.exec(line)?.[1]));
+    expect([...broken]).toEqual(expect.arrayContaining(["P1", "P2", "P5"]));
+  }, 60_000);
+
+  it("nodes that come back without their data cost a quorum its agreement", async () => {
+    const args = ["--store", "redlock", "--seeds", "1000", "--amnesia", "--first"];
+    const { violations } = await simulate(program, ...args);
+    expect(violations).not.toEqual([]);
+  }, 60_000);
+});
