@@ -19,9 +19,21 @@ export function typescriptBlocks(page: string): Block[] {
 
 /** Targets of links that stay in the project, and the paths in its folders that are named as code. */
 export function paths(page: string): string[] {
-  const links = [...page.matchAll(/\]\((?!https?:)([^)]+)\)/g)];
   const named = [...page.matchAll(/`((?:src|stores|infra|test|docs)\/[\w./-]*)`/g)];
-  return [...links, ...named].map(([, path = ""]) => path);
+  return [...links(page), ...named.map(([, path = ""]) => path)];
+}
+
+/** Targets of links and images that stay in the project. */
+export function links(page: string): string[] {
+  return [...page.matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = ""]) => link);
+}
+
+/** Where links into a page may lead: its headings, as code hosts spell them. */
+export function anchors(page: string): string[] {
+  return [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => {
+    const text = heading.toLowerCase().replaceAll(/[^\p{L}\p{N} _-]/gu, "");
+    return `#${text.trim().replaceAll(" ", "-")}`;
+  });
 }
 
 /** The cells of a table below its header, found by the header's first cell. */

@@ -1,0 +1,73 @@
+/** The pages under docs/: their links lead somewhere, their code compiles, and none of the kit's errors is left out. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { ERROR_CODES } from "../../src/problem.js";
+import { compile, consumer } from "./consumer.js";
+import { anchors, links, table, typescriptBlocks } from "./readme.js";
+
+const docs = new URL("../../docs/", import.meta.url);
+const pages = [
+  new URL("../../README.md", import.meta.url),
+  ...readdirSync(docs)
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => new URL(name, docs)),
+];
+
+function read(page: URL): string {
+  return readFileSync(page, "utf8");
+}
+
+test.each(pages.map((page) => ({ name: page.pathname.split("/").at(-1), page })))(
+  "$name: its links lead to files and sections that exist",
+  ({ page }) => {
+    const broken = links(read(page)).filter((link) => {
+      const target = new URL(link, page);
+      const file = new URL(target.pathname, target);
+      if (!existsSync(fileURLToPath(file))) return true;
+      return target.hash !== "" && !anchors(read(file)).includes(target.hash);
+    });
+
+    expect(broken).toEqual([]);
+  },
+);
+
+test("the code on the pages type-checks against the built package", async () => {
+  const blocks = pages.slice(1).flatMap((page) => {
+    const name = page.pathname.split("/").at(-1)?.replace(".md", "") ?? "";
+    return typescriptBlocks(read(page)).map(
+      ({ line, code }) => [`${name}-${line}.ts`, code] as const,
+    );
+  });
+  await using project = await consumer(Object.fromEntries(blocks));
+
+  expect(blocks.length).toBeGreaterThan(1);
+  expect(await compile(project)).toBe("");
+});
+
+test("the failure handbook says of every error what an operator does about it", () => {
+  const handbook = read(new URL("operating.md", docs)).split("## Failure handbook")[1] ?? "";
+  const headings = [...handbook.matchAll(/^### (.+)$/gm)].flatMap(([, codes = ""]) =>
+    codes.split(", "),
+  );
+
+  expect(new Set(headings)).toEqual(new Set(ERROR_CODES));
+  expect(headings).toHaveLength(ERROR_CODES.length);
+});
+
+test("the table of events names every event of the kit, in its order", () => {
+  const named = table(read(new URL("operating.md", docs)), "Event").map(([name]) => name);
+  const source = read(new URL("../src/events.ts", docs));
+  const union = source.slice(source.indexOf("export type IdempotencyEvent"));
+  const events = [...union.matchAll(/type: "([a-z-]+)"/g)].map(([, type]) => `\`${type}\``);
+
+  expect(named).toEqual(events);
+});
+
+test("the checks find links and sections", () => {
+  const page =
+    "# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]";
+
+  expect(anchors(page)).toEqual(["#one-two-three"]);
+  expect(links(page)).toEqual(["b.md#c", "e.png"]);
+});
