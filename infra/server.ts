@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { EVENT_CHANNEL, idempotency } from "../src/index.js";
+import { demoPage } from "./page.js";
 import { MAX_DELAY_MS, paymentsService } from "./payments.js";
 import { parseSettings, type Settings } from "./settings.js";
 
@@ -25,17 +26,18 @@ function start({ host, port, leaseMs, ttlMs, store }: Settings): void {
     ttlMs,
     maxHandlingMs: MAX_HANDLING_MS,
   });
-  const service = paymentsService(safe);
+  const page = demoPage({ store, storeName: "memory", leaseMs }, paymentsService(safe));
   const server = createServer((req, res) => {
     // Node keeps an answered connection open for the next request; once the server is closing, none may come.
     res.once("finish", () => {
       if (!server.listening) req.socket.end();
     });
-    service(req, res);
+    page.service(req, res);
   });
   onShutdown(async () => {
     const closed = once(server, "close");
     server.close();
+    page.close();
     await safe.drain();
     setTimeout(() => server.closeAllConnections(), LINGER_MS).unref();
     await closed;
@@ -48,7 +50,12 @@ function start({ host, port, leaseMs, ttlMs, store }: Settings): void {
       `Cannot listen on port ${port} of ${host}: ${why}. Set PORT (0: any free one) and HOST.`,
     );
   });
-  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo)));
+  server.listen(port, host, () => {
+    const address = server.address() as AddressInfo;
+    console.log(welcome(address));
+    // For a supervisor that starts the next process where this one was.
+    process.send?.({ port: address.port });
+  });
 }
 
 /** Runs `close` on the first signal, after which the process ends by itself; a second signal ends it at once. */
@@ -59,7 +66,7 @@ function onShutdown(close: () => Promise<void>): void {
     closing = true;
     void close();
   };
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("disconnect", onSignal);
 }
 
 /** Lines to paste: each does what the comment above it says. */
@@ -70,6 +77,8 @@ function welcome({ family, address, port }: AddressInfo): string {
     `curl -i ${origin}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: ${key}' ` +
     `-d '{"amount":${amount},"currency":"EUR"}'`;
   return `Payments demo: ${origin}
+
+# Open it in a browser to see the kit at work, or paste these.
 
 # A payment: 201.
 ${payment(1999)}

@@ -68,3 +68,7 @@ function canInstall(): boolean {
     findOnPath("flock") !== undefined
   );
 }
+
+export async function browserPath(): Promise<string> {
+  return findOnPath("chromium") ?? "chromium";
+}
