@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // Guards against what hangs; a busy machine is slow, and no test is about time.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     reporters: ["default", "./test/support/closing-line.ts"],
     coverage: {
       provider: "v8",

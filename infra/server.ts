@@ -4,8 +4,15 @@ import { subscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { EVENT_CHANNEL, idempotency, OptionsError, type Store } from "../src/index.js";
+import {
+  DEFAULT_LEASE_MS,
+  EVENT_CHANNEL,
+  idempotency,
+  OptionsError,
+  type Store,
+} from "../src/index.js";
 import { storeFromEnv } from "../stores/from-env.js";
+import { demoPage } from "./page.js";
 import { MAX_DELAY_MS, paymentsService } from "./payments.js";
 import { parseSettings, type Settings } from "./settings.js";
 
@@ -34,17 +41,19 @@ function start({ host, port, options, storeName }: Settings, store: Store): void
     maxHandlingMs: MAX_HANDLING_MS,
     ...options,
   });
-  const service = paymentsService(safe);
+  const { leaseMs = DEFAULT_LEASE_MS } = options;
+  const page = demoPage({ store, storeName, leaseMs }, paymentsService(safe));
   const server = createServer((req, res) => {
     // Node keeps an answered connection open for the next request; once the server is closing, none may come.
     res.once("finish", () => {
       if (!server.listening) req.socket.end();
     });
-    service(req, res);
+    page.service(req, res);
   });
   onShutdown(async () => {
     const closed = once(server, "close");
     server.close();
+    page.close();
     await safe.drain();
     setTimeout(() => server.closeAllConnections(), LINGER_MS).unref();
     await closed;
@@ -57,7 +66,12 @@ function start({ host, port, options, storeName }: Settings, store: Store): void
       `Cannot listen on port ${port} of ${host}: ${why}. Set PORT (0: any free one) and HOST.`,
     );
   });
-  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo, storeName)));
+  server.listen(port, host, () => {
+    const address = server.address() as AddressInfo;
+    console.log(welcome(address, storeName));
+    // For a supervisor that starts the next process where this one was.
+    process.send?.({ port: address.port });
+  });
 }
 
 /** Runs `close` on the first signal, after which the process ends by itself; a second signal ends it at once. */
@@ -68,7 +82,7 @@ function onShutdown(close: () => Promise<void>): void {
     closing = true;
     void close();
   };
-  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("disconnect", onSignal);
 }
 
 /** Lines to paste: each does what the comment above it says. */
@@ -80,6 +94,8 @@ function welcome({ family, address, port }: AddressInfo, storeName: string): str
     `-d '{"amount":${amount},"currency":"EUR"}'`;
   return `Payments demo: ${origin}
 Responses are kept in: ${storeName} (IDEMPOTENCY_STORE names another store)
+
+# Open it in a browser to see the kit at work, or paste these.
 
 # A payment: 201.
 ${payment(1999)}

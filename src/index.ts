@@ -27,7 +27,7 @@ export {
 } from "./http.js";
 export type { HttpOptions } from "./http/options.js";
 export { DEFAULT_HEADER_NAME, fingerprintedKey, type KeyedRequest } from "./key.js";
-export { DEFAULT_TTL_MS, storeServerErrors } from "./idempotency/options.js";
+export { DEFAULT_LEASE_MS, DEFAULT_TTL_MS, storeServerErrors } from "./idempotency/options.js";
 export type {
   CachedResponse,
   HeaderFields,

@@ -35,6 +35,15 @@ const JAVA: Program = {
     "(Debian, Ubuntu: apt-get install default-jre-headless; macOS: brew install openjdk), or set JAVA_HOME.",
 };
 
+const CHROMIUM: Program = {
+  command: "chromium",
+  debianPackage: "chromium",
+  elsewhere: () => process.env["CHROMIUM"],
+  missing:
+    "chromium is not on the path: install it (Debian: apt-get install chromium), " +
+    "or set CHROMIUM to the path of any Chromium or Chrome.",
+};
+
 /** A slow mirror, not a hung one. */
 const INSTALL_TIMEOUT_MS = 300_000;
 
@@ -65,6 +74,11 @@ export function redisServer(): Promise<string> {
 /** The path of `java`: of `$JAVA_HOME`, else as {@link redisServer} is found. */
 export function java(): Promise<string> {
   return pathOf(JAVA);
+}
+
+/** The path of a browser: `$CHROMIUM`, else as {@link redisServer} is found. */
+export function chromium(): Promise<string> {
+  return pathOf(CHROMIUM);
 }
 
 const installing = new Map<Program, Promise<string>>();

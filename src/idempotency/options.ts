@@ -16,7 +16,7 @@ export const DEFAULT_TTL_MS = 24 * 60 * 60 * 1000;
 
 /** Ten years: beyond that a TTL is a mistake of units. */
 const MAX_TTL_MS = 10 * 365 * DEFAULT_TTL_MS;
-const DEFAULT_LEASE_MS = 10_000;
+export const DEFAULT_LEASE_MS = 10_000;
 const DEFAULT_STORE_TIMEOUT_MS = 2_000;
 /** Renewals are sent every third of a lease, so a store call must be over by then. */
 const STORE_CALLS_PER_LEASE = 3;

@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 
 const SERVER = fileURLToPath(new URL("../../dist/infra/server.js", import.meta.url));
+const SUPERVISOR = fileURLToPath(new URL("../../dist/infra/supervisor.js", import.meta.url));
 
 const children = new Set<ChildProcess>();
 
@@ -17,7 +18,15 @@ export interface Demo {
 
 /** Starts the server and waits for the last line that it prints. */
 export async function start(env: Record<string, string> = {}): Promise<Demo> {
-  const child = spawnServer(env);
+  return await started(spawnServer(env));
+}
+
+/** As `npm start` does: a server that was killed is started again. */
+export async function startSupervised(env: Record<string, string> = {}): Promise<Demo> {
+  return await started(spawnServer(env, SUPERVISOR));
+}
+
+async function started(child: ReturnType<typeof spawnServer>): Promise<Demo> {
   // Nobody reads what it warns of, and a full pipe would stop it.
   child.stderr.resume();
   let printed = "";
@@ -40,9 +49,9 @@ export async function failedStart(env: Record<string, string>) {
 }
 
 /** Without the environment of whoever runs the tests: its PORT is not meant for these servers. */
-function spawnServer(env: Record<string, string>) {
-  if (!existsSync(SERVER)) throw new Error(`${SERVER} is missing: run \`npm run build\` first.`);
-  const child = spawn(process.execPath, [SERVER], {
+function spawnServer(env: Record<string, string>, program = SERVER) {
+  if (!existsSync(program)) throw new Error(`${program} is missing: run \`npm run build\` first.`);
+  const child = spawn(process.execPath, [program], {
     env: { PORT: "0", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -112,7 +112,7 @@ describe("other paths and methods", () => {
 
   it("what does not exist is not found", async () => {
     const { origin } = await start();
-    for (const path of ["/", "/nothing", "/payments/none"]) {
+    for (const path of ["/none", "/nothing", "/payments/none"]) {
       const answer = await fetch(origin + path);
       expect({ path, status: answer.status }).toEqual({ path, status: 404 });
       await expectProblem(answer, 404, { title: "Not Found" });

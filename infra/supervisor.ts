@@ -1,0 +1,37 @@
+/** Runs the demo server in a process of its own, and starts it again when it was killed: the page can do that. */
+import { fork, type ChildProcess } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const SERVER = fileURLToPath(new URL("server.js", import.meta.url));
+
+/** A server that is killed at once again and again is not restarted for ever. */
+const MIN_LIFE_MS = 500;
+
+let child: ChildProcess;
+let stopping = false;
+
+function start(port: string | undefined): void {
+  const startedAt = performance.now();
+  let listening = port;
+  const env = { ...process.env, ...(port !== undefined && { PORT: port }) };
+  // Out of reach of the terminal's Ctrl-C, which this process hands on: once.
+  child = fork(SERVER, { env, detached: true });
+  // The page that is open must find the next server where it found the last.
+  child.on("message", (message) => {
+    listening = String((message as { port: number }).port);
+  });
+  child.once("exit", (code, signal) => {
+    const lived = performance.now() - startedAt;
+    if (stopping || signal !== "SIGKILL" || lived < MIN_LIFE_MS) process.exitCode = code ?? 1;
+    else start(listening);
+  });
+}
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.on(signal, () => {
+    stopping = true;
+    child.kill(signal);
+  });
+}
+
+start(process.env["PORT"]);
