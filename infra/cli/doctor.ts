@@ -1,4 +1,5 @@
 /** `doctor`: is this environment fit for use? */
+import { protocolRules } from "../../src/idempotency/options.js";
 import { IdempotencyError } from "../../src/index.js";
 import { readEnvironment, type Environment } from "../../stores/from-env/environment.js";
 import type { NodeReport, StoreLevel } from "../../stores/from-env/open.js";
@@ -23,7 +24,6 @@ const MAX_SKEW_MS = 1_000;
 
 /** A lease is renewed every third of it; a call that takes a tenth leaves room for two that fail. */
 const CALLS_PER_LEASE = 10;
-const DEFAULT_LEASE_MS = 10_000;
 
 interface Findings {
   readonly errors: readonly string[];
@@ -72,7 +72,7 @@ function findingsOf(
     );
   // What cannot be reached says why, and better.
   const failed = latency instanceof Error && unreachable.length === 0 ? [latency.message] : [];
-  const { leaseMs = DEFAULT_LEASE_MS } = middlewareOptions;
+  const { leaseMs = protocolRules().leaseMs.fallback } = middlewareOptions;
   const slow =
     !(latency instanceof Error) && latency.lock * CALLS_PER_LEASE > leaseMs
       ? [

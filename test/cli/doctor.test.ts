@@ -1,9 +1,12 @@
 /** `idempotency-kit doctor` on real servers, fit and unfit. */
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb.js";
 import { startMasters, startRedis, type RedisNodeOptions } from "../../infra/services/redis.js";
 import { createTable } from "../../stores/dynamodb.js";
 import { asked, tool } from "./tool.js";
+
+// Processes that start on a busy machine.
+vi.setConfig({ testTimeout: 30_000 });
 
 async function redis(options: RedisNodeOptions = {}) {
   const node = await startRedis({ persistence: "always", ...options });

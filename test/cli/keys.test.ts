@@ -4,12 +4,15 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { idempotency, type Store } from "../../src/index.js";
 import { storageKey } from "../../src/key.js";
 import { storeFromEnv } from "../../stores/from-env.js";
 import { asked, tool, TOOL } from "./tool.js";
+
+// Processes that start on a busy machine.
+vi.setConfig({ testTimeout: 30_000 });
 
 let node: RedisNode;
 let store: Store;

@@ -3,11 +3,14 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { startMasters, startRedis } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
 import type { Store } from "../../src/store.js";
 import { storeFromEnv } from "../../stores/from-env.js";
+
+// Processes that start on a busy machine.
+vi.setConfig({ testTimeout: 30_000 });
 
 async function opened(env: Record<string, string>): Promise<Store> {
   const store = await storeFromEnv(env);
