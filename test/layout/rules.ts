@@ -11,8 +11,8 @@ export interface Rule {
 }
 
 const OPEN_TO_STORES = new Set(["src/store.ts", "src/errors.ts", "src/options.ts"]);
-const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts"]);
-const HTTP_FILE = /^src\/(http|lambda|problem)(\.ts$|\/)/;
+const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts", "src/middy.ts"]);
+const HTTP_FILE = /^src\/(door|http|lambda|middy|problem)(\.ts$|\/)/;
 const HTTP_MODULE = /^(node:)?(http|https|http2|net|tls)$/;
 const TYPES_ONLY = /^(export )?(interface|type|import type)\b/;
 const STORE_FACTORY = /^export (async )?function (\w+Store|storeFrom\w+)\b/m;
