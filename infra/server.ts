@@ -4,7 +4,8 @@ import { subscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { EVENT_CHANNEL, idempotency } from "../src/index.js";
+import { EVENT_CHANNEL, idempotency, OptionsError, type Store } from "../src/index.js";
+import { storeFromEnv } from "../stores/from-env.js";
 import { MAX_DELAY_MS, paymentsService } from "./payments.js";
 import { parseSettings, type Settings } from "./settings.js";
 
@@ -14,16 +15,24 @@ const MAX_HANDLING_MS = 2 * MAX_DELAY_MS;
 /** At shutdown, for clients that have not sent all of their request, or taken all of their answer, by then. */
 const LINGER_MS = 5_000;
 
-const parsed = parseSettings(process.env);
-if (!parsed.ok) giveUp(["Cannot start:", ...parsed.mistakes].join("\n- "));
-start(parsed.settings);
+// Until there is something to close, a signal just ends the process; the first one of a container would ignore it.
+const leave = (): never => process.exit(0);
+process.once("SIGTERM", leave).once("SIGINT", leave);
+try {
+  const settings = parseSettings(process.env);
+  const store = await storeFromEnv(settings.env);
+  process.off("SIGTERM", leave).off("SIGINT", leave);
+  start(settings, store);
+} catch (error) {
+  if (!(error instanceof OptionsError)) throw error;
+  giveUp(["Cannot start:", ...error.mistakes].join("\n- "));
+}
 
-function start({ host, port, leaseMs, ttlMs, store }: Settings): void {
+function start({ host, port, options, storeName }: Settings, store: Store): void {
   const safe = idempotency(store, {
     required: true,
-    leaseMs,
-    ttlMs,
     maxHandlingMs: MAX_HANDLING_MS,
+    ...options,
   });
   const service = paymentsService(safe);
   const server = createServer((req, res) => {
@@ -48,7 +57,7 @@ function start({ host, port, leaseMs, ttlMs, store }: Settings): void {
       `Cannot listen on port ${port} of ${host}: ${why}. Set PORT (0: any free one) and HOST.`,
     );
   });
-  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo)));
+  server.listen(port, host, () => console.log(welcome(server.address() as AddressInfo, storeName)));
 }
 
 /** Runs `close` on the first signal, after which the process ends by itself; a second signal ends it at once. */
@@ -63,13 +72,14 @@ function onShutdown(close: () => Promise<void>): void {
 }
 
 /** Lines to paste: each does what the comment above it says. */
-function welcome({ family, address, port }: AddressInfo): string {
+function welcome({ family, address, port }: AddressInfo, storeName: string): string {
   const origin = `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   const key = randomUUID();
   const payment = (amount: number): string =>
     `curl -i ${origin}/payments -H 'Content-Type: application/json' -H 'Idempotency-Key: ${key}' ` +
     `-d '{"amount":${amount},"currency":"EUR"}'`;
   return `Payments demo: ${origin}
+Responses are kept in: ${storeName} (IDEMPOTENCY_STORE names another store)
 
 # A payment: 201.
 ${payment(1999)}

@@ -75,6 +75,11 @@ export class CommitRefusedError extends IdempotencyError {
   }
 }
 
+/** By code, not by class: a store may use another copy of this package. */
+export function isRefused(error: unknown): error is CommitRefusedError {
+  return (error as Partial<IdempotencyError> | undefined)?.code === "COMMIT_REFUSED";
+}
+
 /** There is no record under this key. */
 export class NotFoundError extends IdempotencyError {
   constructor(message = "No record is stored under this key.", options?: IdempotencyErrorOptions) {

@@ -43,7 +43,7 @@ export interface RequestTrace {
 
 /** Context of the store channel. `outcome` and `durationMs` are there from `asyncStart` on. */
 export interface StoreTrace {
-  readonly operation: "lock" | "extend" | "set" | "unlock";
+  readonly operation: "lock" | "extend" | "set" | "commit" | "unlock";
   readonly key: string;
   outcome?: string;
   durationMs?: number;

@@ -3,12 +3,12 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { HttpDoor, type Next } from "./http/door.js";
 import { parseHttpOptions, type HttpOptions } from "./http/options.js";
 import type { IdempotentRequest } from "./http/request.js";
-import type { IdempotencyContext } from "./idempotency/context.js";
+import type { IdempotencyContext } from "./http/request.js";
 import type { Given } from "./options.js";
 import type { Store } from "./store.js";
 
 export type { IdempotentRequest } from "./http/request.js";
-export type { IdempotencyContext } from "./idempotency/context.js";
+export type { IdempotencyContext } from "./http/request.js";
 
 type Handler = (req: IdempotentRequest, res: ServerResponse) => unknown;
 

@@ -2,15 +2,16 @@
  * The protocol: claim the key, execute or replay, store before answering. It knows neither HTTP servers nor
  * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
  */
-import type { IdempotencyError } from "./errors.js";
-import { emit, traceRequest, type RequestTrace } from "./events.js";
+import { isRefused, type IdempotencyError } from "./errors.js";
+import { emit, traceRequest } from "./events.js";
 import { LEAST_LEASE_MS, leaseUntil } from "./idempotency/deadline.js";
-import { LeasedExecution, type Execution } from "./idempotency/execution.js";
-import { guardStore, type GuardedStore } from "./idempotency/guarded-store.js";
+import { LeasedExecution } from "./idempotency/execution.js";
+import { guardStore, keep, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
 import { Heartbeat } from "./idempotency/heartbeat.js";
 import { PendingResponses } from "./idempotency/pending.js";
 import type { ProtocolOptions } from "./idempotency/options.js";
+import { answerFrom, refused, traceOf, type Outcome } from "./idempotency/outcome.js";
 import {
   asStoreError,
   draining,
@@ -18,7 +19,6 @@ import {
   keyReused,
   leaseLost,
   noTimeLeft,
-  notKept,
 } from "./idempotency/refusals.js";
 import type {
   CachedResponse,
@@ -29,6 +29,11 @@ import type {
   Store,
 } from "./store.js";
 import { Waiters } from "./idempotency/waiters.js";
+
+export type { Outcome } from "./idempotency/outcome.js";
+
+/** Runs the handler at most once and resolves to what it recorded. */
+export type Execute = (execution: LeasedExecution) => Promise<RecordedResponse>;
 
 /** One keyed request, its key and fingerprint already hashed. */
 export interface Attempt {
@@ -44,17 +49,17 @@ export interface Attempt {
   readonly deadline?: number | undefined;
 }
 
-export type Outcome =
-  /** Send what was recorded. `stored`: it (or its tombstone) is committed. */
-  | { readonly kind: "executed"; readonly stored: boolean }
-  /** Send this instead of anything recorded. */
-  | { readonly kind: "replayed"; readonly response: CachedResponse }
-  /** Send a problem document. */
-  | { readonly kind: "refused"; readonly error: IdempotencyError }
-  /** The handler threw; the key is free again. */
-  | { readonly kind: "failed"; readonly error: unknown }
-  /** The store failed and `onStoreFailure` is 'execute': call the handler without any protection. */
-  | { readonly kind: "unprotected" };
+/** Who executes, and until when it may take. */
+interface Holder {
+  readonly lease: Lease;
+  readonly heartbeat: Heartbeat;
+  /** On the `performance.now()` clock. */
+  readonly until: number;
+  /** The end of this process, on the same clock. */
+  readonly deadline: number;
+  /** The handler's own, to be committed with its response. */
+  readonly writes?: readonly unknown[];
+}
 
 export class Protocol {
   readonly #store: GuardedStore;
@@ -74,11 +79,8 @@ export class Protocol {
     this.#keptHeaders = new Set(options.storeHeaders.map((name) => name.toLowerCase()));
   }
 
-  /** Answers one request. `execute` runs the handler at most once and resolves to what it recorded. Never rejects. */
-  async run(
-    attempt: Attempt,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  /** Answers one request. Never rejects. */
+  async run(attempt: Attempt, execute: Execute): Promise<Outcome> {
     if (this.#draining) return refused(draining());
     this.#running += 1;
     try {
@@ -96,10 +98,7 @@ export class Protocol {
     await this.#pending.settled();
   }
 
-  async #answer(
-    attempt: Attempt,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  async #answer(attempt: Attempt, execute: Execute): Promise<Outcome> {
     let claim: LockResult | undefined;
     try {
       claim = await this.#claim(attempt);
@@ -150,11 +149,7 @@ export class Protocol {
     return { kind: "unprotected" };
   }
 
-  async #execute(
-    lease: Lease,
-    deadline: number,
-    execute: (execution: Execution) => Promise<RecordedResponse>,
-  ): Promise<Outcome> {
+  async #execute(lease: Lease, deadline: number, execute: Execute): Promise<Outcome> {
     const { leaseMs, maxHandlingMs } = this.#options;
     const startedAt = performance.now();
     if (startedAt >= lease.validUntil) {
@@ -162,58 +157,70 @@ export class Protocol {
       await this.#release(lease, deadline);
       return refused(leaseLost());
     }
-    const heartbeat = new Heartbeat({
-      lease,
-      leaseMs,
-      maxHandlingMs,
-      deadline,
-      extend: this.#store.extend,
-    });
-    const execution = new LeasedExecution(lease, heartbeat);
+    const { extend } = this.#store;
+    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, deadline, extend });
+    const holder: Holder = { lease, heartbeat, until: startedAt + maxHandlingMs, deadline };
+    const execution = new LeasedExecution(lease, heartbeat, (writes, recorded) =>
+      this.#complete({ ...holder, writes }, recorded),
+    );
+    return await this.#handle(holder, execution, execute);
+  }
+
+  async #handle(holder: Holder, execution: LeasedExecution, execute: Execute): Promise<Outcome> {
+    const { lease, heartbeat, deadline } = holder;
     let recorded: RecordedResponse;
     try {
       recorded = await execute(execution);
     } catch (error) {
+      const decided = await execution.decision;
+      if (decided !== undefined) return decided;
       await heartbeat.stop();
       // Without the lease there is nothing to free, and a successor may have the result: the retry learns it (P5).
       if (heartbeat.lost) return refused(leaseLost(error));
       await this.#release(lease, deadline, "handler-failed");
       return { kind: "failed", error };
     }
+    const decided = execution.decision && (await execution.decision);
+    if (decided !== undefined) return decided;
     await heartbeat.stop();
     if (!execution.isResult || !this.#isToStore(lease.key, recorded)) {
       await this.#release(lease, deadline, "not-to-store");
       return { kind: "executed", stored: false };
     }
-    const until = startedAt + maxHandlingMs;
-    return await this.#complete(lease, recorded, { until, deadline }, heartbeat);
+    return await this.#complete(holder, recorded);
   }
 
-  /** Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5). */
-  async #complete(
-    lease: Lease,
-    recorded: RecordedResponse,
-    limits: { readonly until: number; readonly deadline: number },
-    heartbeat: Heartbeat,
-  ): Promise<Outcome> {
+  /**
+   * Stores before anything is answered (P3), and answers with the winner's response where the lease was lost (P5).
+   *
+   * @throws {CommitRefusedError} where the handler's own writes were refused; the lease is held on.
+   */
+  async #complete(holder: Holder, recorded: RecordedResponse): Promise<Outcome> {
+    const { lease, heartbeat, writes, deadline } = holder;
+    await heartbeat.stop();
     const response = this.#toStore(lease, recorded);
+    const keeping = { lease, response, writes };
     let result: SetResult;
     try {
-      result = await this.#store.set(lease, response, this.#options.ttlMs, limits.deadline);
+      result = await keep(this.#store, keeping, this.#options.ttlMs, deadline);
       if (result.state === "lost" && !heartbeat.lost) {
         emit({ type: "lease-lost", key: lease.key, reason: "taken" });
       }
     } catch (error) {
-      const settled = this.#pending.hold({ lease, response, ...limits, error });
+      if (isRefused(error)) {
+        heartbeat.resume();
+        throw error;
+      }
+      const settled = this.#pending.hold({ ...keeping, until: holder.until, deadline, error });
       // A process that is frozen once it has answered has to settle it before, and then knows the answer.
-      const late = limits.deadline === Infinity ? undefined : await settled;
+      const late = deadline === Infinity ? undefined : await settled;
       if (late === undefined) return refused(asStoreError(error));
       result = late;
     }
     if (result.state === "stored") {
       const reason = response.tombstone;
       if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
-      return { kind: "executed", stored: true };
+      return { kind: "executed", stored: true, committed: writes && recorded };
     }
     if (result.winner !== undefined) return answerFrom(result.winner, lease.fingerprint);
     return refused(leaseLost());
@@ -264,30 +271,4 @@ export class Protocol {
 
 function deadlineOf({ deadline = Infinity }: Attempt): number {
   return deadline;
-}
-
-/** Answers from a record: what was stored, to the request that it was stored for. */
-function answerFrom(response: CachedResponse, fingerprint: string): Outcome {
-  if (response.fingerprint !== fingerprint) return refused(keyReused());
-  if (response.tombstone !== undefined) return refused(notKept(response));
-  return { kind: "replayed", response };
-}
-
-function refused(error: IdempotencyError): Outcome {
-  return { kind: "refused", error };
-}
-
-function traceOf(outcome: Outcome): Pick<RequestTrace, "outcome" | "code"> {
-  switch (outcome.kind) {
-    case "executed":
-      return { outcome: outcome.stored ? "executed" : "released" };
-    case "refused":
-      return { outcome: "refused", code: outcome.error.code };
-    case "replayed":
-    case "failed":
-    case "unprotected":
-      return { outcome: outcome.kind };
-    default:
-      throw new Error(`Bug! Unknown outcome ${JSON.stringify(outcome satisfies never)}`);
-  }
 }

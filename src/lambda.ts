@@ -1,5 +1,4 @@
 /** `idempotency-kit/lambda`: the front doors of AWS Lambda. */
-export type { IdempotencyContext } from "./idempotency/context.js";
 export type { LambdaAnswer } from "./lambda/answer.js";
 export { idempotentBatch } from "./lambda/batch.js";
 export type {
@@ -9,7 +8,7 @@ export type {
   SqsEvent,
   SqsRecord,
 } from "./lambda/batch-door.js";
-export type { IdempotentContext, LambdaContext } from "./lambda/context.js";
+export type { IdempotencyContext, IdempotentContext, LambdaContext } from "./lambda/context.js";
 export { idempotent } from "./lambda/decorator.js";
 export type { LambdaOptions } from "./lambda/door.js";
 export type { HttpEvent } from "./lambda/event.js";

@@ -101,7 +101,8 @@ export interface Store {
    * empty the answer is `lost`. Repeating it after a lost reply says `stored`, and nothing is written twice.
    *
    * @param writes In the store's own form.
-   * @throws {CommitRefusedError} where conditions of `writes` were not met: nothing is written, and the lease still holds.
+   * @throws {CommitRefusedError} where `writes` are invalid, or their conditions were not met: nothing is written, and the
+   * lease still holds.
    */
   commit?(
     lease: Lease,

@@ -1,13 +1,14 @@
-/** `storeContract`: the one suite that every store must pass, those of this package and those of third parties. */
+/** `storeContract`, and `commitContract` beside it: the suites that stores must pass, those of this package and those of third parties. */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { claiming } from "./testing/claiming.js";
+import { committing } from "./testing/committing.js";
 import { completing } from "./testing/completing.js";
 import { fidelity } from "./testing/fidelity.js";
 import { keys } from "./testing/keys.js";
 import { leases } from "./testing/leases.js";
 import { deleting } from "./testing/deleting.js";
-import type { Rule, StoreUnderTest } from "./testing/stage.js";
+import type { Rule, Rules, StoreUnderTest } from "./testing/stage.js";
 
 export type { StoreUnderTest } from "./testing/stage.js";
 
@@ -45,8 +46,32 @@ export function storeContract(
   makeStore: () => Promise<StoreUnderTest> | StoreUnderTest,
   runner: Runner = globalRunner(),
 ): void {
-  runner.describe(`${name}: the store contract`, () => {
-    for (const [theme, rules] of Object.entries(THEMES)) {
+  register(`${name}: the store contract`, THEMES, makeStore, runner);
+}
+
+/**
+ * Registers the tests for a store's optional `commit`, which come on top of `storeContract`. They commit no writes:
+ * that those are stored with the response or not at all is for the store's own tests.
+ *
+ * @param makeStore Called before each test.
+ * @param runner The default is the global `describe` and `it`.
+ */
+export function commitContract(
+  name: string,
+  makeStore: () => Promise<StoreUnderTest> | StoreUnderTest,
+  runner: Runner = globalRunner(),
+): void {
+  register(`${name}: the contract of commit`, { committing }, makeStore, runner);
+}
+
+function register(
+  title: string,
+  themes: Readonly<Record<string, Rules>>,
+  makeStore: () => Promise<StoreUnderTest> | StoreUnderTest,
+  runner: Runner,
+): void {
+  runner.describe(title, () => {
+    for (const [theme, rules] of Object.entries(themes)) {
       runner.describe(theme, () => {
         for (const [rule, check] of Object.entries(rules)) {
           runner.it(rule, () => onStage(makeStore, check), TIMEOUT_MS);

@@ -5,8 +5,9 @@ import { OptionsError } from "../src/errors.js";
 import { callback, custom, durationMs, integer, parseOptions, type Given } from "../src/options.js";
 import type { Store } from "../src/store.js";
 import { RedisEndpoint } from "./redis/endpoint.js";
+import { Marker } from "./redis/marker.js";
 import { endpointName } from "./redis/name.js";
-import { reportOn, warnOf, type OnReport } from "./redis/report.js";
+import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
 
 export { examineRedis, type RedisLevel, type RedisReport } from "./redis/doctor.js";
@@ -27,7 +28,8 @@ interface RedisSettings {
   readonly replicaTimeoutMs: number;
   /**
    * Told once, at the start, what the server promises and what in the client's settings can hang a request or send a
-   * command twice. Default: a process warning for each finding, and none for a server that promises all.
+   * command twice; and whenever it comes back without its data (`lostAt`). Default: a process warning for each finding,
+   * and none for a server that promises all.
    */
   readonly onReport: OnReport;
 }
@@ -40,7 +42,8 @@ export type RedisOptions = Given<RedisSettings>;
  *
  * What it promises is what the server promises: a server that restarts empty, evicts keys, or fails over to a replica
  * that had not got the last writes forgets requests, and a retry of those is executed again. `minReplicas` narrows the
- * last case. A claim whose reply was lost may hold its key for the rest of its lease: retries get 409 until then.
+ * last case. Each master holds a marker (`<prefix>marker {n}`, without an end), which the store looks for on every new
+ * connection: a server that restarted empty is reported, but only a process that ran before can tell. A claim whose reply was lost may hold its key for the rest of its lease: retries get 409 until then.
  * Needs Redis 7.0 or Valkey.
  *
  * Responses travel as arguments of a script: a tracer that subscribes to ioredis 6 and records those sees bodies.
@@ -60,7 +63,14 @@ export type RedisOptions = Given<RedisSettings>;
 export function redisStore(client: Redis | Cluster, options?: RedisOptions): Store {
   const { onReport, ...settings } = parse(client, options);
   const endpoint = new RedisEndpoint(client, settings);
-  reportOn(client, endpointName(client), onReport);
+  const node = endpointName(client);
+  const marker = new Marker(client, {
+    prefix: settings.prefix,
+    onLoss: (lostAt, isOld) => {
+      if (!isOld) reportLoss(node, lostAt, { consequence: FORGOTTEN, onReport });
+    },
+  });
+  reportOn(client, { node, marker, onReport });
 
   return {
     async get(key) {
@@ -103,6 +113,9 @@ export function redisStore(client: Redis | Cluster, options?: RedisOptions): Sto
     },
   };
 }
+
+const FORGOTTEN =
+  "Retries of what it had stored are executed again. Set appendonly yes, and maxmemory-policy noeviction.";
 
 /** The pace of connectRedis' `commandTimeout`, halved: the reason shall arrive before the time-out does. */
 const REPLICA_TIMEOUT_MS = 250;

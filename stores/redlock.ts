@@ -1,10 +1,12 @@
 /** The store of a quorum: an odd number of independent Redis masters or clusters, for example one per region. */
 import type { Cluster, Redis } from "ioredis";
-import { callback, custom, durationMs, parseOptions, type Given } from "../src/options.js";
+import { callback, custom, durationMs, integer, parseOptions, type Given } from "../src/options.js";
 import type { Store } from "../src/store.js";
 import { RedisEndpoint } from "./redis/endpoint.js";
-import { reportOn, warnOf, type OnReport } from "./redis/report.js";
+import { Marker } from "./redis/marker.js";
+import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
+import { mayBeNew } from "./redlock/newcomer.js";
 import { nodeNames } from "./redlock/nodes.js";
 import { Quorum } from "./redlock/quorum.js";
 import { Voter } from "./redlock/voter.js";
@@ -17,9 +19,19 @@ interface RedlockSettings {
    * Default: 500. Well above the round trip to the farthest region, well below the protocol's `storeTimeoutMs`.
    */
   readonly nodeTimeoutMs: number;
-  /** Told once for each node, at the start, what it promises; as `onReport` of `redisStore`. Default: process warnings. */
+  /**
+   * How long a node abstains that came back without its data, in milliseconds from when that was noticed. It has
+   * forgotten which records it answered with, and its vote for others would let requests run twice, until those records
+   * end: so this is at least the longest `ttlMs`. With the other nodes up it costs nothing; when one of them fails as
+   * well, requests get 503. 0: take it back at once. Default: 86_400_000, a day, as `ttlMs`.
+   */
+  readonly quarantineMs: number;
+  /** Told for each node, at the start, what it promises, and later that it lost its data; as `onReport` of `redisStore`. */
   readonly onReport: OnReport;
 }
+
+/** The protocol's default `ttlMs`. */
+const DEFAULT_QUARANTINE_MS = 86_400_000;
 
 export type RedlockOptions = Given<RedlockSettings>;
 
@@ -27,9 +39,12 @@ export type RedlockOptions = Given<RedlockSettings>;
  * Keeps leases and records on a majority of N independent nodes: a minority may die, hang or be cut off.
  *
  * Agreement needs no clock: a node never changes a stored record, and a record is answered only while a majority
- * holds it. A node that restarts empty breaks the first rule: let nodes persist (`appendonly yes`, `appendfsync always`),
- * or keep such a node out for as long as records live. Nodes must not fail over to replicas. `delete` empties the nodes
- * that answer: a copy on a node that is down comes back with it, and must be deleted again.
+ * holds it. A node that lost its data would break the first rule: it is noticed by its marker, reported, and abstains
+ * for `quarantineMs`. Let nodes persist all the same (`appendonly yes`, `appendfsync always`): the marker tells of all
+ * data that is lost, not of the last second. Nodes must not fail over to replicas.
+ *
+ * `delete` empties the nodes that answer, at least a majority. A copy on another one comes back with it, and is adopted
+ * and replayed if nothing else was stored meanwhile: delete the key again when all nodes are up.
  *
  * @param clients An odd number of ioredis clients, three or more, each of another node; they stay yours to close.
  * @throws {OptionsError} for an even number, fewer than three, or the same node twice.
@@ -47,21 +62,39 @@ export function redlockStore(
   clients: readonly (Redis | Cluster)[],
   options?: RedlockOptions,
 ): Store {
-  const { prefix, nodeTimeoutMs, onReport } = parseOptions<RedlockSettings>(
+  const { prefix, nodeTimeoutMs, quarantineMs, onReport } = parseOptions<RedlockSettings>(
     "redlockStore",
     options,
     {
       prefix: custom("idempotency:", "a string", (value) => typeof value === "string"),
       nodeTimeoutMs: durationMs(500),
+      quarantineMs: integer(DEFAULT_QUARANTINE_MS, 0, Number.MAX_SAFE_INTEGER),
       onReport: callback(warnOf),
     },
   );
   const names = nodeNames(clients);
+  const markers: Marker[] = clients.map((client, node) => {
+    const name = names[node] ?? "";
+    return new Marker(client, {
+      prefix,
+      mayBeNew: () =>
+        mayBeNew(
+          markers.filter((_, at) => at !== node),
+          nodeTimeoutMs / 2,
+        ),
+      onLoss: (lostAt) => {
+        const until = new Date(lostAt.getTime() + quarantineMs);
+        const consequence = `It abstains until ${until.toISOString()} (quarantineMs).`;
+        if (until.getTime() > Date.now()) reportLoss(name, lostAt, { consequence, onReport });
+      },
+    });
+  });
   const voters = clients.map((client, node) => {
     const endpoint = new RedisEndpoint(client, { prefix, minReplicas: 0, replicaTimeoutMs: 0 });
     const name = names[node] ?? "";
-    reportOn(client, name, onReport);
-    return new Voter(endpoint, { name, nodeTimeoutMs });
+    const marker = markers[node] as Marker;
+    reportOn(client, { node: name, marker, onReport });
+    return new Voter(endpoint, marker, { name, nodeTimeoutMs, quarantineMs });
   });
   const quorum = new Quorum(voters);
   return {

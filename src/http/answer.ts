@@ -3,7 +3,7 @@ import { ServerResponse, type IncomingMessage } from "node:http";
 import type { Problem } from "../problem.js";
 import type { Callback } from "./response-chunks.js";
 import { isBodiless, setFields, setStatus, type Status } from "./response-head.js";
-import type { CachedResponse, HeaderFields } from "../store.js";
+import type { CachedResponse, HeaderFields, RecordedResponse } from "../store.js";
 
 /** Up to this length a body is sent as text of single bytes: Node then makes one write of it and the head, not a list. */
 const ONE_WRITE_BYTES = 8 * 1_024;
@@ -28,6 +28,13 @@ export function sendReplay(
   res.setHeader("Cache-Control", "no-store");
   if (trailers !== undefined) res.addTrailers(trailers as [string, string][]);
   sendWhole(res, response, trailers !== undefined);
+}
+
+/** Sends a response as it was recorded, for the first time. */
+export function sendRecorded(res: ServerResponse, recorded: RecordedResponse): void {
+  if (isAnswered(res)) return;
+  setFields(res, recorded.headers);
+  sendWhole(res, recorded, false);
 }
 
 interface WholeAnswer extends Status {

@@ -9,15 +9,17 @@ import {
   tellOfRefusal,
 } from "../door.js";
 import { IdempotencyError } from "../errors.js";
-import { ExecutionContext, type IdempotencyContext } from "../idempotency/context.js";
+import { ExecutionContext } from "../idempotency/context.js";
+import type { LeasedExecution } from "../idempotency/execution.js";
 import { Protocol, type Outcome } from "../idempotency.js";
 import { identify, type Identity } from "../key/identity.js";
 import { problemFor } from "../problem.js";
 import type { RecordedResponse, Store } from "../store.js";
-import { sendProblem, sendProblemAndClose, sendReplay } from "./answer.js";
+import { sendProblem, sendProblemAndClose, sendRecorded, sendReplay } from "./answer.js";
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
-import type { IdempotentRequest } from "./request.js";
+import type { IdempotencyContext, IdempotentRequest } from "./request.js";
+import type { Answer } from "./whole-answer.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
 
 /** Calls the handler, or whoever else is next; with an error, whoever answers errors. */
@@ -91,10 +93,13 @@ export class HttpDoor {
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
     const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
-      exchange.recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      req.idempotency = new ExecutionContext(identity, execution);
+      const recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
+      exchange.recorder = recorder;
+      req.idempotency = new ExecutionContext(identity, execution, (answer: Answer) =>
+        recorder.recordingOf(answer),
+      );
       this.#contexts.add(req.idempotency);
-      return this.#handle(exchange, next, exchange.recorder);
+      return this.#handle(exchange, next, recorder, execution);
     });
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
@@ -156,13 +161,18 @@ export class HttpDoor {
     { req, res }: Exchange,
     next: Next,
     recorder: ResponseRecorder,
+    execution: LeasedExecution,
   ): Promise<RecordedResponse> {
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) => {
-        if (res.writableEnded) tellOfFailure(this.#options, error, req);
-        else reject(error);
+        // Once it has answered, its failure changes nothing for the client.
+        if (res.writableEnded || execution.decision !== undefined) {
+          tellOfFailure(this.#options, error, req);
+        } else reject(error);
       };
       recorder.recorded.then(resolve, reject);
+      // What is committed leaves at once, however long the handler goes on.
+      execution.onCommitted = resolve;
       try {
         Promise.resolve(next()).catch(fail);
       } catch (error) {
@@ -175,7 +185,8 @@ export class HttpDoor {
     const { req, res, key, recorder } = exchange;
     switch (outcome.kind) {
       case "executed":
-        recorder?.send();
+        if (outcome.committed === undefined) recorder?.send();
+        else sendInstead(exchange, outcome.committed);
         break;
       case "replayed":
         instead(exchange, () =>
@@ -228,6 +239,10 @@ function instead({ res, recorder }: Exchange, answer: () => void): void {
     recorder?.discard();
     if (!res.destroyed) answer();
   }
+}
+
+function sendInstead(exchange: Exchange, recorded: RecordedResponse): void {
+  instead(exchange, () => sendRecorded(exchange.res, recorded));
 }
 
 /** Aborts when the client hangs up. */

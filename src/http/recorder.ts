@@ -13,8 +13,8 @@
  */
 import type { ServerResponse } from "node:http";
 import { sendWhole } from "./answer.js";
-import { chunkArguments, chunkBytes, HeldBytes, isChunk } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
+import { chunkArguments, chunkBytes, HeldBytes, isChunk } from "./response-chunks.js";
 import { HeldClose, isHangUp } from "./response-close.js";
 import {
   asksForChunks,
@@ -31,15 +31,13 @@ import {
   statusOf,
   tombstoneOf,
   trailerFields,
+  type ComposedHead,
+  type Head,
+  type Trailers,
 } from "./response-head.js";
-import type { ComposedHead, Head, Trailers } from "./response-head.js";
-import {
-  HiddenProgress,
-  methodsOf,
-  own,
-  setMethods,
-  type NativeMethods,
-} from "./response-overrides.js";
+import { HiddenProgress, methodsOf, own, setMethods } from "./response-overrides.js";
+import type { NativeMethods } from "./response-overrides.js";
+import { recordingOfAnswer, type Answer } from "./whole-answer.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export class ResponseRecorder {
@@ -102,6 +100,12 @@ export class ResponseRecorder {
   /** Whether the handler gave the response up by destroying it. */
   get destroyed(): boolean {
     return this.#handlerDestroyed;
+  }
+
+  /** What would be recorded if the handler answered so instead of writing. */
+  recordingOf(answer: Answer): RecordedResponse {
+    if (this.#head !== undefined) throw new Error("commitWith: the answer has begun already.");
+    return recordingOfAnswer(this.#res, this.#before, this.#maxBytes, answer);
   }
 
   /** Sends what was recorded, or ends what was streamed. */

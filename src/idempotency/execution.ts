@@ -1,6 +1,7 @@
 /** What a handler knows of the execution that it is, and may say of it. */
-import type { Lease } from "../store.js";
 import type { Heartbeat } from "./heartbeat.js";
+import type { Outcome } from "./outcome.js";
+import type { Lease, RecordedResponse } from "../store.js";
 
 /** What a handler may know of its right to execute. */
 export interface Execution {
@@ -14,15 +15,23 @@ export interface Execution {
   doNotStore(): void;
 }
 
+/** Stores a result with writes of the handler's own; rejects where those are refused, and then nothing is decided. */
+type Commit = (writes: readonly unknown[], recorded: RecordedResponse) => Promise<Outcome>;
+
 /** An execution as long as its heartbeat. */
 export class LeasedExecution implements Execution {
   readonly token: string;
+  /** Told once a commit has decided what the request is answered, whatever the handler does after that. */
+  onCommitted: ((recorded: RecordedResponse) => void) | undefined;
   readonly #heartbeat: Heartbeat;
+  readonly #commit: Commit;
+  #commitment: Promise<Outcome> | undefined;
   #isResult = true;
 
-  constructor({ token }: Lease, heartbeat: Heartbeat) {
+  constructor({ token }: Lease, heartbeat: Heartbeat, commit: Commit) {
     this.token = token;
     this.#heartbeat = heartbeat;
+    this.#commit = commit;
   }
 
   get held(): boolean {
@@ -39,5 +48,33 @@ export class LeasedExecution implements Execution {
 
   doNotStore(): void {
     this.#isResult = false;
+  }
+
+  /**
+   * Stores the result together with writes of the handler's own, all or nothing, and has it answered.
+   *
+   * @returns Whether it was stored. `false`: the lease was lost, or whether it was stored is not known; the client is
+   * answered accordingly.
+   * @throws {CommitRefusedError} where the writes were refused: nothing is written, and the handler goes on.
+   */
+  async commitWith(writes: readonly unknown[], recorded: RecordedResponse): Promise<boolean> {
+    if (this.#commitment !== undefined) {
+      throw new Error("commitWith was called already: a request has one result.");
+    }
+    const commitment = this.#commit(writes, recorded);
+    this.#commitment = commitment;
+    try {
+      const outcome = await commitment;
+      this.onCommitted?.(recorded);
+      return outcome.kind === "executed";
+    } catch (error) {
+      this.#commitment = undefined;
+      throw error;
+    }
+  }
+
+  /** What a commit on its way decides, if one is; it decides nothing where its writes are refused. */
+  get decision(): Promise<Outcome | undefined> | undefined {
+    return this.#commitment?.catch(() => undefined);
   }
 }

@@ -1,5 +1,11 @@
 /** A store as the protocol calls it: every call traced, limited in time, and failing with the kit's own errors. */
-import { type IdempotencyError, OptionsError, StoreUnavailableError } from "../errors.js";
+import {
+  CommitRefusedError,
+  type ErrorCode,
+  type IdempotencyError,
+  OptionsError,
+  StoreUnavailableError,
+} from "../errors.js";
 import { emit, traceStore } from "../events.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../store.js";
 import { callLimitMs } from "./deadline.js";
@@ -14,10 +20,13 @@ const VERBS = ["lock", "extend", "set", "unlock"] as const;
  * not guarded.
  */
 export type GuardedStore = {
-  readonly [V in (typeof VERBS)[number]]: (
-    ...args: [...Parameters<Store[V]>, deadline: number]
-  ) => ReturnType<Store[V]>;
-};
+  readonly [V in (typeof VERBS)[number]]: Guarded<Store[V]>;
+} & { readonly commit?: Guarded<Commit> };
+
+type Commit = NonNullable<Store["commit"]>;
+type Guarded<Verb extends (...args: never) => unknown> = (
+  ...args: [...Parameters<Verb>, deadline: number]
+) => ReturnType<Verb>;
 
 /** @throws {OptionsError} for what is not a store. */
 export function guardStore(store: Store, timeoutMs: number): GuardedStore {
@@ -68,12 +77,42 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
       return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
     },
 
+    ...(typeof store.commit === "function" && { commit: guardedCommit(store, timeoutMs) }),
+
     async unlock(lease: Lease, deadline: number): Promise<void> {
       const call = () =>
         limit("unlock", callLimitMs(deadline, timeoutMs), () => store.unlock(lease));
       await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
     },
   };
+}
+
+function guardedCommit(store: Store, timeoutMs: number): Guarded<Commit> {
+  return async (lease, response, ttlMs, writes, deadline) => {
+    const commit = () => (store.commit as Commit)(lease, response, ttlMs, writes);
+    const call = () => limit("commit", callLimitMs(deadline, timeoutMs), commit);
+    return await traceStore("commit", lease.key, call, (result) => ({ outcome: result.state }));
+  };
+}
+
+/** Stores a response, with the handler's own writes where it has some. */
+export function keep(
+  store: GuardedStore,
+  { lease, response, writes }: Keeping,
+  ttlMs: number,
+  deadline: number,
+): Promise<SetResult> {
+  if (writes === undefined) return store.set(lease, response, ttlMs, deadline);
+  if (store.commit !== undefined) return store.commit(lease, response, ttlMs, writes, deadline);
+  const mistake = "this store has no transactions; dynamodbStore() of idempotency-kit/dynamodb has";
+  return Promise.reject(new CommitRefusedError(`commitWith: ${mistake}.`, []));
+}
+
+/** A response to store; `writes` of the handler's own are committed with it or not at all. */
+export interface Keeping {
+  readonly lease: Lease;
+  readonly response: CachedResponse;
+  readonly writes?: readonly unknown[] | undefined;
 }
 
 function release(store: Store, lease: Lease): void {
@@ -114,7 +153,7 @@ function limit<T>(
       (error: unknown) => {
         settle();
         const failed = () => unavailable(operation, "failed, see the cause for why", error);
-        reject(isStoreFailure(error) ? error : failed());
+        reject(isKitError(error) ? error : failed());
       },
     );
     // A store in this process has answered by then, and a timer would cost more than its answer.
@@ -135,7 +174,13 @@ function unavailable(operation: string, what: string, cause?: unknown): StoreUna
   );
 }
 
-function isStoreFailure(error: unknown): boolean {
-  const code = (error as Partial<IdempotencyError> | undefined)?.code;
-  return code === "LOCK_FAILED" || code === "STORE_UNAVAILABLE";
+/** Errors by which stores speak to the protocol; anything else is a failure of theirs. */
+const SPOKEN: ReadonlySet<unknown> = new Set<ErrorCode>([
+  "LOCK_FAILED",
+  "STORE_UNAVAILABLE",
+  "COMMIT_REFUSED",
+]);
+
+function isKitError(error: unknown): boolean {
+  return SPOKEN.has((error as Partial<IdempotencyError> | undefined)?.code);
 }

@@ -32,6 +32,7 @@ export class Heartbeat {
   #validUntil: number;
   #timer: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | undefined;
+  /** While nothing must be renewed: for good, or while the caller's own store call decides. */
   #stopped = false;
   #lost: LeaseLostReason | undefined;
   #controller: AbortController | undefined;
@@ -70,6 +71,12 @@ export class Heartbeat {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#renewal;
+  }
+
+  /** Goes on after a `stop` whose store call left the lease as it was. */
+  resume(): void {
+    this.#stopped = false;
+    this.#beatIn(0);
   }
 
   #beatIn(delayMs: number): void {

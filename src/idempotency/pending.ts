@@ -2,9 +2,10 @@
  * Responses whose `set` failed: held in memory and offered to the store again, lease renewed, until they are
  * stored, lost or given up. So a short outage after the handler ran costs a 503 and a replay, not a second execution.
  */
+import { isRefused } from "../errors.js";
 import { emit } from "../events.js";
-import type { GuardedStore } from "./guarded-store.js";
-import type { CachedResponse, Lease, SetResult } from "../store.js";
+import { keep, type GuardedStore, type Keeping } from "./guarded-store.js";
+import type { SetResult } from "../store.js";
 import { LEAST_LEASE_MS, leaseUntil } from "./deadline.js";
 
 /** Offers per lease: often enough that one success in a lease's time keeps the key from a successor. */
@@ -13,9 +14,7 @@ const OFFERS_PER_LEASE = 6;
 /** What a held response takes besides its body, so that empty ones are bounded too. */
 const ENTRY_BYTES = 1_024;
 
-export interface PendingResponse {
-  readonly lease: Lease;
-  readonly response: CachedResponse;
+export interface PendingResponse extends Keeping {
   /** When to give it up, on the `performance.now()` clock. */
   readonly until: number;
   /** The end of this process, on the same clock: the last offer comes before it. */
@@ -81,7 +80,7 @@ export class PendingResponses {
         await store.extend(lease, this.#leaseMs(deadline), deadline);
         const ttlMs = response.expiresAt - Date.now();
         if (ttlMs <= 0) break;
-        const result = await store.set(lease, response, ttlMs, deadline);
+        const result = await keep(store, pending, ttlMs, deadline);
         const { state } = result;
         // Whoever came meanwhile has executed again: that is never silent (P2).
         if (state === "lost") emit({ type: "lease-lost", key: lease.key, reason: "taken" });
@@ -89,6 +88,7 @@ export class PendingResponses {
         return result;
       } catch (failure) {
         error = failure;
+        if (isRefused(failure)) break;
       }
     }
     emit({ type: "response-given-up", key: lease.key, error });

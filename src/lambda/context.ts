@@ -1,5 +1,8 @@
 /** The second argument of a Lambda handler: how much time is left, and the key that it runs under. */
-import type { IdempotencyContext } from "../idempotency/context.js";
+import type { KeyContext } from "../idempotency/context.js";
+
+/** What a handler finds as `idempotency` on its context; it commits what it would return. */
+export type IdempotencyContext = KeyContext<unknown>;
 
 /** What is read of the context that Lambda passes. Without the function, nothing ends the invocation. */
 export interface LambdaContext {

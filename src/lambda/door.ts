@@ -23,7 +23,7 @@ import {
   type EventRequest,
   type HttpEvent,
 } from "./event.js";
-import { recordResult, type Recording } from "./result.js";
+import { committable, recordResult, type Recording } from "./result.js";
 
 export interface LambdaOptions<Event = HttpEvent> extends DoorOptions<Event> {}
 
@@ -62,15 +62,22 @@ export class LambdaDoor<Event extends HttpEvent> {
     }
     const { key, fingerprint } = identity;
     let recording: Recording | undefined;
+    let committed: Recording | undefined;
     const outcome = await this.#protocol.run({ key, fingerprint, deadline }, async (execution) => {
-      const idempotency = new ExecutionContext(identity, execution);
-      const result = await handle(withIdempotency(context, idempotency));
-      recording = recordResult(request.kind, result, this.#options.maxResponseBytes);
+      const recordingOf = (result: unknown) =>
+        recordResult(request.kind, result, this.#options.maxResponseBytes);
+      const idempotency = new ExecutionContext(identity, execution, (result: unknown) => {
+        committed = recordingOf(result);
+        return committable(committed);
+      });
+      recording = recordingOf(await handle(withIdempotency(context, idempotency)));
       return recording.recorded;
     });
     switch (outcome.kind) {
       case "executed":
-        return this.#first(event, request, outcome, recording);
+        return outcome.committed === undefined
+          ? this.#first(event, request, outcome, recording)
+          : committed?.answer;
       case "replayed": {
         const extra = replayFields(this.#options, key, outcome.response, event);
         return replayFor(request.kind, outcome.response, extra);

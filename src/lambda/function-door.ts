@@ -8,6 +8,7 @@ import type { Identity } from "../key/identity.js";
 import { callback, custom, integer, type Given, type OptionRules } from "../options.js";
 import type { RecordedResponse, Store } from "../store.js";
 import { invocationDeadline, isLambdaContext, withIdempotency } from "./context.js";
+import { committable, type Recording } from "./result.js";
 import { fromJson, toJson } from "./json.js";
 
 type MaybePromise<T> = T | Promise<T>;
@@ -86,27 +87,39 @@ export class FunctionDoor<Args extends readonly unknown[]> {
     const deadline = invocationDeadline(args.find(isLambdaContext));
     const identity = await this.#identify(args);
     const { key, fingerprint } = identity;
-    let flaw: string | undefined;
-    let text = "";
+    let recording: Recording | undefined;
+    let committed: Recording | undefined;
     const outcome = await this.#protocol.run({ key, fingerprint, deadline }, async (execution) => {
-      const idempotency = new ExecutionContext(identity, execution);
+      const idempotency = new ExecutionContext(identity, execution, (result: unknown) => {
+        committed = this.#recordingOf(result);
+        return committable(committed);
+      });
       const seen = args.map((arg) =>
         isLambdaContext(arg) ? withIdempotency(arg, idempotency) : arg,
       ) as unknown as Args;
-      const json = toJson(await fn(...seen));
-      if (!json.ok) {
-        flaw = json.why;
-        return { ...EMPTY, tombstone: "not-storable" };
-      }
-      text = json.text;
-      const body = Buffer.from(text);
-      return body.byteLength > this.#options.maxResponseBytes
-        ? { ...EMPTY, tombstone: "too-large" }
-        : { ...EMPTY, body };
+      recording = this.#recordingOf(await fn(...seen));
+      return recording.recorded;
     });
     if (outcome.kind === "unprotected") return await fn(...args);
-    if (flaw !== undefined && outcome.kind === "executed") throw notKept(flaw);
-    return resultOf(outcome, text);
+    if (outcome.kind !== "executed") return resultOf(outcome);
+    const kept = outcome.committed === undefined ? recording : committed;
+    if (kept?.flaw !== undefined) throw notKept(kept.flaw);
+    return fromJson(String(kept?.answer));
+  }
+
+  /** Its answer is the result as JSON. */
+  #recordingOf(result: unknown): Recording {
+    const json = toJson(result);
+    if (!json.ok) {
+      const recorded = { ...EMPTY, tombstone: "not-storable" } as const;
+      return { recorded, answer: undefined, flaw: json.why };
+    }
+    const body = Buffer.from(json.text);
+    const isTooLarge = body.byteLength > this.#options.maxResponseBytes;
+    const recorded = isTooLarge
+      ? ({ ...EMPTY, tombstone: "too-large" } as const)
+      : { ...EMPTY, body };
+    return { recorded, answer: json.text };
   }
 
   async #identify(args: Args): Promise<Identity> {
@@ -143,11 +156,9 @@ export class FunctionDoor<Args extends readonly unknown[]> {
 
 const EMPTY: RecordedResponse = { statusCode: SUCCESS, headers: [], body: new Uint8Array(0) };
 
-/** A copy for every caller, the first included: what one does to it is no other's concern. */
-function resultOf(outcome: Exclude<Outcome, { kind: "unprotected" }>, text: string): unknown {
+/** A copy for every caller, as for the first: what one does to it is no other's concern. */
+function resultOf(outcome: Exclude<Outcome, { kind: "unprotected" | "executed" }>): unknown {
   switch (outcome.kind) {
-    case "executed":
-      return fromJson(text);
     case "replayed":
       return fromJson(Buffer.from(outcome.response.body).toString());
     case "refused":

@@ -50,6 +50,16 @@ export function recordResult(kind: EventKind, result: unknown, maxBytes: number)
   }
 }
 
+/**
+ * What is stored of a result that is committed.
+ *
+ * @throws {TypeError} where it is none that a retry could get: nothing is committed then.
+ */
+export function committable({ recorded, flaw }: Recording): RecordedResponse {
+  if (recorded.tombstone === undefined) return recorded;
+  throw new TypeError(`commitWith: this result cannot be kept: ${flaw ?? recorded.tombstone}.`);
+}
+
 interface Read {
   readonly recorded: RecordedResponse;
   /** `own`: the handler's object goes to the client as it is. `explicit`: what is recorded, spelled out. */

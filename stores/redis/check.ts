@@ -23,10 +23,6 @@ const EVERY_NODE: readonly Rule<RedisOptions>[] = [
     isBroken: ({ connectTimeout }) => !isPositive(connectTimeout),
     says: "Without connectTimeout a server that does not answer is never given up: set it, for example to 2000 (ms).",
   },
-  {
-    isBroken: ({ stringNumbers }) => stringNumbers === true,
-    says: "With stringNumbers the answers of scripts are not recognised: set it to false.",
-  },
 ];
 
 /** A Cluster sets the queue for itself and lets no node reconnect, unless told to. */

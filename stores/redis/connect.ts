@@ -4,6 +4,7 @@
  */
 import { Cluster, Redis, type ClusterOptions, type RedisOptions } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
+import { connectionFailure, watchConnection } from "./connection.js";
 import { parseTarget, type RedisTarget } from "./url.js";
 
 export { checkClient } from "./check.js";
@@ -56,6 +57,10 @@ const READY_TIMEOUT_MS = 5_000;
  * await `ready(client)` before the first request, because commands fail while the connection is down. Close it with
  * `client.disconnect()`: `quit()` waits for nodes that hang.
  *
+ * ioredis measures its limits by timers, which run before it reads what came during a pause of the process: a pause
+ * longer than 500 ms can fail the commands in flight although their replies are there. Such requests get 503, and
+ * their retries find what is stored. A service that pauses for longer overrides `commandTimeout` and `socketTimeout`.
+ *
  * @throws {OptionsError} for a URL that cannot work; it repeats nothing of the URL.
  * @example
  * ```ts
@@ -71,14 +76,7 @@ export function connectRedis(
   const { cluster, ...nodes } = overrides;
   const client =
     target.topology === "cluster" ? newCluster(target, nodes, cluster) : newRedis(target, nodes);
-  // Without a listener ioredis prints every failed attempt to reconnect.
-  const note = (error: Error): void => {
-    lastErrors.set(client, error);
-  };
-  client
-    .on("error", note)
-    .on("node error", note)
-    .on("ready", () => lastErrors.delete(client));
+  watchConnection(client);
   return client;
 }
 
@@ -86,7 +84,7 @@ export function connectRedis(
  * Resolves when the client takes commands, at once if it does already; a Cluster's when its masters are connected as
  * well, except those that are down.
  *
- * @throws {StoreUnavailableError} after `timeoutMs`, with the last connection error as its cause.
+ * @throws {StoreUnavailableError} after `timeoutMs`, with the last connection error in its message.
  */
 export async function ready(client: Redis | Cluster, timeoutMs = READY_TIMEOUT_MS): Promise<void> {
   const deadline = performance.now() + timeoutMs;
@@ -94,15 +92,6 @@ export async function ready(client: Redis | Cluster, timeoutMs = READY_TIMEOUT_M
   if (!("nodes" in client)) return;
   const leftMs = Math.max(0, deadline - performance.now());
   await Promise.allSettled(client.nodes("master").map((node) => untilReady(node, leftMs)));
-}
-
-const lastErrors = new WeakMap<object, Error>();
-
-/** Why a client of `connectRedis` is not connected: commands themselves only say that it is not. */
-export function lastConnectionError(client: Redis | Cluster): Error | undefined {
-  const error = lastErrors.get(client);
-  // The original has the command with it, and so the password: HELLO … AUTH user password.
-  return error === undefined ? undefined : new Error(error.message);
 }
 
 function strict({ tls, username, password }: RedisTarget, overrides: NodeOverrides) {
@@ -201,20 +190,23 @@ function backoffMs(attempt: number): number {
 
 function untilReady(client: Redis | Cluster, timeoutMs: number): Promise<void> {
   if (client.status === "ready") return Promise.resolve();
+  watchConnection(client);
   if (client.status === "wait") client.connect().catch(() => undefined);
   return new Promise((resolve, reject) => {
     const fail = (what: string): void => {
       forget();
-      const cause = lastConnectionError(client);
-      const why = cause === undefined ? "" : `; its last error: ${cause.message}`;
-      reject(new StoreUnavailableError(`The connection to Redis ${what}${why}`, { cause }));
+      const failure = connectionFailure(client);
+      const why = failure === undefined ? "" : `; its last error: ${failure}`;
+      reject(new StoreUnavailableError(`The connection to Redis ${what}${why}`));
     };
     const end = (): void => fail("was closed");
     const done = (): void => {
       forget();
       resolve();
     };
-    const timer = setTimeout(fail, timeoutMs, `was not ready within ${timeoutMs} ms`);
+    // The attempts to connect keep a process alive that waits for them. A client that is closed between two of them tells
+    // nobody, and this shall not keep its process.
+    const timer = setTimeout(fail, timeoutMs, `was not ready within ${timeoutMs} ms`).unref();
     const forget = (): void => {
       clearTimeout(timer);
       client.off("ready", done).off("end", end);

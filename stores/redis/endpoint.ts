@@ -1,7 +1,8 @@
 /** One Redis endpoint and its verbs: all of the single-endpoint store, and one voter of a quorum. */
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
-import { isReply, storeError, watchConnection } from "./errors.js";
+import { watchConnection } from "./connection.js";
+import { isReply, storeError } from "./errors.js";
 import { EXTEND, RELEASE, STORE, type Script } from "./scripts.js";
 import { lockMark, lockValue, readValue, type Value } from "./value.js";
 

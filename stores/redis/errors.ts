@@ -1,6 +1,7 @@
 /** What went wrong at Redis, in words for an operator, and with no key, body or credential in them. */
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
+import { connectionFailure, messageOf } from "./connection.js";
 
 /** What an operator should do about replies that say what is wrong, by how they begin. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
@@ -18,27 +19,6 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** For each client the last failure to connect: commands only say that the stream is not writeable, not why. */
-const connectionFailures = new WeakMap<Redis | Cluster, { message: string | undefined }>();
-
-/** Listens, once per client, for what {@link storeError} adds to the failures of its commands. */
-export function watchConnection(client: Redis | Cluster): void {
-  if (connectionFailures.has(client)) return;
-  const last: { message: string | undefined } = { message: undefined };
-  connectionFailures.set(client, last);
-  // The nodes of a Cluster fail by an event of their own.
-  for (const event of ["error", "node error"] as const) {
-    client.on(event, (error: unknown) => {
-      last.message = messageOf(error);
-    });
-  }
-  for (const event of ["ready", "refresh"] as const) {
-    client.on(event, () => {
-      last.message = undefined;
-    });
-  }
-}
-
 /**
  * ioredis hangs the whole command on its errors, body, key and password and all, so they are not passed on: only name
  * and message are.
@@ -49,7 +29,7 @@ export function storeError(error: unknown, client: Redis | Cluster): StoreUnavai
   const message = messageOf(error);
   const cause = Object.assign(new Error(message), { name });
   // Where Redis replied, the connection is not what failed.
-  const failure = name === "ReplyError" ? undefined : connectionFailures.get(client)?.message;
+  const failure = name === "ReplyError" ? undefined : connectionFailure(client);
   const why = failure === undefined || failure === message ? "" : ` (${failure})`;
   const advice = ADVICE.find(([pattern]) => pattern.test(failure ?? message))?.[1] ?? "";
   const text = `Redis failed: ${message}${why}. ${advice}`.trimEnd();
@@ -60,12 +40,4 @@ export function storeError(error: unknown, client: Redis | Cluster): StoreUnavai
 export function isReply(error: unknown, code: string): boolean {
   const { cause } = error as { readonly cause?: Error };
   return cause?.message.startsWith(`${code} `) === true;
-}
-
-function messageOf(error: unknown): string {
-  const { message, code } = error as { readonly message?: string; readonly code?: string };
-  // Where a host has several addresses, Node's error has no message of its own.
-  const text = message || code || String(error);
-  // "ERR unknown command" cites the arguments.
-  return text.replace(/,? with args beginning with:.*$/s, "").replace(/\.$/, "");
 }

@@ -1,5 +1,6 @@
 /** What an endpoint is called in errors and reports: by its address, never with credentials. */
 import type { Cluster, Redis } from "ioredis";
+import type { RedisTarget } from "./url.js";
 
 type Address = string | number | { readonly host?: string; readonly port?: number };
 
@@ -12,12 +13,27 @@ export function endpointName(client: Redis | Cluster): string {
   if ("nodes" in client) {
     // Not public, but the only place that has the addresses before the first connection.
     const { startupNodes = [] } = client as unknown as { startupNodes?: readonly Address[] };
-    return `cluster of ${addresses(startupNodes, REDIS_PORT)}`;
+    return clusterName(startupNodes);
   }
   const { host, port, path, sentinels, name } = client.options;
   if (path) return path;
-  if (sentinels) return `${name} of sentinels ${addresses(sentinels, SENTINEL_PORT)}`;
+  if (sentinels) return sentinelName(name ?? undefined, sentinels);
   return address({ host: host ?? "", port: port ?? REDIS_PORT }, REDIS_PORT);
+}
+
+/** What the endpoint of a client that `connectRedis` makes for this will be called. */
+export function targetName({ topology, hosts, masterName }: RedisTarget): string {
+  if (topology === "cluster") return clusterName(hosts);
+  if (topology === "sentinel") return sentinelName(masterName, hosts);
+  return addresses(hosts, REDIS_PORT);
+}
+
+function clusterName(nodes: readonly Address[]): string {
+  return `cluster of ${addresses(nodes, REDIS_PORT)}`;
+}
+
+function sentinelName(master: string | undefined, sentinels: readonly Address[]): string {
+  return `${master} of sentinels ${addresses(sentinels, SENTINEL_PORT)}`;
 }
 
 function addresses(all: readonly Address[], defaultPort: number): string {

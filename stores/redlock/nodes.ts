@@ -13,9 +13,14 @@ export function nodeNames(clients: readonly (Redis | Cluster)[]): readonly strin
     throw new OptionsError("redlockStore", [`clients[${foreign}] is no ioredis client`]);
   }
   const names = (clients as readonly (Redis | Cluster)[]).map((client) => endpointName(client));
-  const mistakes = [...wrongNumber(names.length), ...twice(names)];
+  const mistakes = quorumMistakes(names);
   if (mistakes.length > 0) throw new OptionsError("redlockStore", mistakes);
   return names;
+}
+
+/** What keeps nodes of these names from being a quorum. */
+export function quorumMistakes(names: readonly string[]): string[] {
+  return [...wrongNumber(names.length), ...twice(names)];
 }
 
 function* wrongNumber(nodes: number): Iterable<string> {

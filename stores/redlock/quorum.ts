@@ -120,7 +120,10 @@ export class Quorum {
     return verdict.state === "found" ? verdict.record.response : undefined;
   }
 
-  /** On all nodes that answer. A copy on a node that is down comes back with it: then it must be deleted again. */
+  /**
+   * On all nodes that answer. A copy on another one comes back with it: then it must be deleted again. Doing that for
+   * the operator, later, could hit a record that was stored since, and nodes must not forget those.
+   */
   async delete(key: string): Promise<boolean> {
     const results = await Promise.allSettled(
       this.#voters.map((voter) => voter.ask((node) => node.delete(key))),

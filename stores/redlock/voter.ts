@@ -1,11 +1,14 @@
 /** One node of a quorum: its verbs within a deadline, and at once a failure while it is known to be down. */
 import { StoreUnavailableError } from "../../src/errors.js";
 import type { RedisEndpoint } from "../redis/endpoint.js";
+import type { Marker } from "../redis/marker.js";
 
 export interface VoterOptions {
   /** For errors: which node it is. Never with credentials. */
   readonly name: string;
   readonly nodeTimeoutMs: number;
+  /** How long it abstains once it has lost its data. */
+  readonly quarantineMs: number;
 }
 
 /** A node that timed out is looked for after this time, then after twice as long, and so on. */
@@ -21,16 +24,20 @@ const DRIVER_TIMED_OUT = "Command timed out";
 export class Voter {
   readonly name: string;
   readonly #endpoint: RedisEndpoint;
+  readonly #marker: Marker;
   readonly #timeoutMs: number;
+  readonly #quarantineMs: number;
   #isDown = false;
   #pauseMs = FIRST_PAUSE_MS;
   /** On the `performance.now()` clock. */
   #nextProbeAt = 0;
 
-  constructor(endpoint: RedisEndpoint, { name, nodeTimeoutMs }: VoterOptions) {
-    this.name = name;
+  constructor(endpoint: RedisEndpoint, marker: Marker, options: VoterOptions) {
+    this.name = options.name;
     this.#endpoint = endpoint;
-    this.#timeoutMs = nodeTimeoutMs;
+    this.#marker = marker;
+    this.#timeoutMs = options.nodeTimeoutMs;
+    this.#quarantineMs = options.quarantineMs;
   }
 
   /**
@@ -46,11 +53,30 @@ export class Voter {
       throw this.#failure("is known to be down");
     }
     try {
-      return await this.#within(call(this.#endpoint), onLate);
+      return await this.#within(this.#vote(call), onLate);
     } catch (error) {
       if (isTimeout(error)) this.#open();
       throw this.#failure("failed", error);
     }
+  }
+
+  /** Of a node that still has its data: one that forgot what it answered could answer otherwise. */
+  async #vote<T>(call: (endpoint: RedisEndpoint) => Promise<T>): Promise<T> {
+    const marker = this.#marker;
+    if (!marker.isSeen) await marker.look();
+    this.#refuseWhileForgetful();
+    const answer = await call(this.#endpoint);
+    // A driver that sends commands again may have sent this one to a server that had restarted empty.
+    if (!marker.isSeen) await marker.look();
+    this.#refuseWhileForgetful();
+    return answer;
+  }
+
+  #refuseWhileForgetful(): void {
+    const leftMs = this.#marker.lostAt + this.#quarantineMs - performance.now();
+    if (leftMs <= 0) return;
+    const until = new Date(Date.now() + leftMs).toISOString();
+    throw new Error(`it has lost its data and abstains until ${until}`);
   }
 
   #within<T>(

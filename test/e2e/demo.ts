@@ -18,6 +18,8 @@ export interface Demo {
 /** Starts the server and waits for the last line that it prints. */
 export async function start(env: Record<string, string> = {}): Promise<Demo> {
   const child = spawnServer(env);
+  // Nobody reads what it warns of, and a full pipe would stop it.
+  child.stderr.resume();
   let printed = "";
   for await (const chunk of child.stdout) {
     printed += chunk;
@@ -83,8 +85,8 @@ export function pay(origin: string, { key, body, delayMs }: Sent): Promise<Respo
  * Starts a slow payment and waits until it runs: of two sent at once, one is told that the other is at work.
  * Answers are undefined where the server dies first.
  */
-export async function startPayment(origin: string, delayMs: number) {
-  const send = () => pay(origin, { key: "slow", delayMs }).catch(() => undefined);
+export async function startPayment(origin: string, delayMs: number, key = "slow") {
+  const send = () => pay(origin, { key, delayMs }).catch(() => undefined);
   const [one, other] = [send(), send()];
   return await Promise.race([
     one.then((conflict) => ({ conflict, payment: other })),

@@ -172,21 +172,35 @@ describe("start", () => {
   it("lists every mistake in the environment at once, without a stack trace", async () => {
     const { code, stderr } = await failedStart({
       PORT: "http",
-      LEASE_MS: "-1",
-      TTL_MS: "1e3",
-      IDEMPOTENCY_STORE: "redis://user:secret@host",
+      IDEMPOTENCY_LEASE_MS: "-1",
+      IDEMPOTENCY_TTL_MS: "1e3",
+      IDEMPOTENCY_STORE: "redis://user:secret@host:port",
+      IDEMPOTENCY_REQUIRE: "1",
     });
     expect(code).toBe(1);
-    for (const name of ["PORT", "LEASE_MS", "TTL_MS", "IDEMPOTENCY_STORE"]) {
+    for (const name of ["PORT", "IDEMPOTENCY_LEASE_MS", "IDEMPOTENCY_TTL_MS"]) {
       expect(stderr).toMatch(new RegExp(`^- ${name} must be`, "m"));
     }
+    expect(stderr).toMatch(/^- IDEMPOTENCY_STORE: host 1 must be/m);
+    expect(stderr).toMatch(/^- IDEMPOTENCY_REQUIRE is unknown/m);
     expect(stderr).not.toMatch(/^\s+at |secret/m);
   });
 
   it("refuses a lease that is longer than the TTL", async () => {
-    const { code, stderr } = await failedStart({ LEASE_MS: "2000", TTL_MS: "1000" });
+    const { code, stderr } = await failedStart({
+      IDEMPOTENCY_LEASE_MS: "2000",
+      IDEMPOTENCY_TTL_MS: "1000",
+    });
     expect(code).toBe(1);
-    expect(stderr).toContain("LEASE_MS (2000) must not exceed TTL_MS (1000)");
+    expect(stderr).toContain(
+      "IDEMPOTENCY_LEASE_MS (2000) must not exceed IDEMPOTENCY_TTL_MS (1000)",
+    );
+  });
+
+  it("refuses memory in production, also where no store is named", async () => {
+    const { code, stderr } = await failedStart({ NODE_ENV: "production" });
+    expect(code).toBe(1);
+    expect(stderr).toContain("IDEMPOTENCY_ALLOW_MEMORY=1");
   });
 
   it("says that the port is taken", async () => {
@@ -200,8 +214,8 @@ describe("start", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
   });
 
-  it("LEASE_MS and TTL_MS reach the store: a response is gone after its TTL", async () => {
-    const { origin } = await start({ LEASE_MS: "300", TTL_MS: "300" });
+  it("lease and TTL reach the store: a response is gone after its TTL", async () => {
+    const { origin } = await start({ IDEMPOTENCY_LEASE_MS: "300", IDEMPOTENCY_TTL_MS: "300" });
     const first = await pay(origin, { key: "k" });
     // Asking is all it takes to see the TTL end: replays before, one more charge after.
     let again = await pay(origin, { key: "k" });

@@ -11,6 +11,9 @@ export interface Rule {
 }
 
 const OPEN_TO_STORES = new Set(["src/store.ts", "src/errors.ts", "src/options.ts"]);
+/** Where stores and protocol meet: its variables are checked by the rules of the options that they stand for. */
+const ENVIRONMENT = "stores/from-env.ts";
+const OPEN_TO_ENVIRONMENT = new Set(["src/idempotency/options.ts", "src/key/identity.ts"]);
 const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts", "src/middy.ts"]);
 const HTTP_FILE = /^src\/(door|http|lambda|middy|problem)(\.ts$|\/)/;
 const HTTP_MODULE = /^(node:)?(http|https|http2|net|tls)$/;
@@ -23,6 +26,9 @@ export const RULES: Readonly<Record<string, Rule>> = {
     check: (project) =>
       allImports(project)
         .filter(({ from, target }) => isIn("stores", from) && /^(src|infra)\//.test(target))
+        .filter(
+          ({ from, target }) => familyOf(from) !== ENVIRONMENT || !OPEN_TO_ENVIRONMENT.has(target),
+        )
         .filter(({ target, typeOnly }) =>
           target === "src/store.ts" ? !typeOnly : !OPEN_TO_STORES.has(target),
         )
@@ -31,8 +37,16 @@ export const RULES: Readonly<Record<string, Rule>> = {
       "stores/a.ts": 'import { x } from "../src/key.js";\nimport { y } from "../src/errors.js";',
       "stores/b.ts": 'import type { Store } from "../src/store.js";\nimport { z } from "./a.js";',
       "stores/c.ts": 'import { type Store } from "../src/store.js";',
+      "stores/from-env/a.ts":
+        'import { x } from "../../src/key/identity.js";\nimport { y } from "../../src/key.js";',
+      "stores/d.ts": 'import { x } from "../src/key/identity.js";',
     }),
-    reports: ["stores/a.ts -> src/key.ts", "stores/c.ts -> src/store.ts"],
+    reports: [
+      "stores/a.ts -> src/key.ts",
+      "stores/c.ts -> src/store.ts",
+      "stores/from-env/a.ts -> src/key.ts",
+      "stores/d.ts -> src/key/identity.ts",
+    ],
   },
 
   "src/ imports neither stores/ nor infra/": {

@@ -101,7 +101,6 @@ describe("checkClient", () => {
 
   test.each([
     [{ connectTimeout: 0 }, "connectTimeout"],
-    [{ stringNumbers: true }, "stringNumbers"],
     [{ retryStrategy: null }, "retryStrategy"],
   ])("names %j", (option, name) => {
     const client = connectRedis("redis://h", { lazyConnect: true, ...option });

@@ -13,7 +13,6 @@ import {
   type RedisSentinel,
 } from "../../infra/services/redis.js";
 import { storeContract } from "../../src/testing.js";
-import type { Store } from "../../src/store.js";
 import { redisStore, type RedisOptions } from "../../stores/redis.js";
 import { storeWalks, walk } from "../contract/store-model.js";
 
@@ -98,7 +97,7 @@ describe("random walks on a single server", () => {
     await fc.assert(
       fc.asyncProperty(steps, async (sequence) => {
         const prefix = `walk-${randomUUID()}:`;
-        const store = guessing(redisStore(client, { prefix }));
+        const store = redisStore(client, { prefix });
         await walk(sequence, store, (ms) => elapse(client, prefix, ms));
         walked += 1;
       }),
@@ -117,18 +116,5 @@ describe("random walks on a single server", () => {
       `${prefix}*`,
       ms,
     );
-  }
-
-  /** The model knows the rest of a lease to the millisecond; this store only says what the whole one was. */
-  function guessing(store: Store): Store {
-    return {
-      ...store,
-      lock: async (...args) => {
-        const claim = await store.lock(...args);
-        if (claim.state !== "in-progress") return claim;
-        expect([1, 2, 3, 5].map((units) => units * UNIT_MS)).toContain(claim.retryAfterMs);
-        return { ...claim, retryAfterMs: 1 };
-      },
-    };
   }
 });

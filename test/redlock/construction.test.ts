@@ -122,7 +122,10 @@ describe("options", () => {
     ["nodeTimeoutMs must be an integer from 1 to 2147483647, got 0", { nodeTimeoutMs: 0 }],
     ["nodeTimeoutMs must be an integer from 1 to 2147483647, got 1.5", { nodeTimeoutMs: 1.5 }],
     ["prefix must be a string, got 7", { prefix: 7 }],
-    ["unknown option 'retryCount', known are prefix, nodeTimeoutMs, onReport", { retryCount: 3 }],
+    [
+      "unknown option 'retryCount', known are prefix, nodeTimeoutMs, quarantineMs, onReport",
+      { retryCount: 3 },
+    ],
   ])("%s", (mistake, options) => {
     expect(mistakesOf(nodes(3), options)).toEqual([mistake]);
   });

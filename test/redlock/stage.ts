@@ -7,6 +7,7 @@ import type { CachedResponse, LockResult, Store } from "../../src/index.js";
 import { answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis/connect.js";
 import { RedisEndpoint } from "../../stores/redis/endpoint.js";
+import type { OnReport } from "../../stores/redis/report.js";
 import { recordValue } from "../../stores/redis/value.js";
 import { redlockStore, type RedlockOptions } from "../../stores/redlock.js";
 import { proxyTo } from "../redis/clients.js";
@@ -84,8 +85,10 @@ async function connectTo(
 function reporting(clients: readonly Redis[], options: RedlockOptions) {
   const all = deferred();
   let reports = 0;
-  const onReport = (): void => {
-    reports += 1;
+  const onReport: OnReport = (report) => {
+    options.onReport?.(report);
+    // Of a loss it is told besides.
+    if (report.lostAt === undefined) reports += 1;
     if (reports === clients.length) all.resolve();
   };
   const store = redlockStore(clients, { nodeTimeoutMs: NODE_TIMEOUT_MS, ...options, onReport });

@@ -1,0 +1,29 @@
+/** A DynamoDB table by its URL. */
+import { dynamodbStore } from "../dynamodb.js";
+import { examineTable } from "../dynamodb/doctor.js";
+import type { OpenStore } from "./open.js";
+import type { StoreTarget } from "./target.js";
+import type { StoreOptions } from "./variables.js";
+
+type DynamodbTarget = Extract<StoreTarget, { readonly kind: "dynamodb" }>;
+
+/** Never a key: those of requests are hashes. */
+const NOBODYS_KEY = "reachable?";
+
+export function openDynamodb(
+  { table, names }: DynamodbTarget,
+  { prefix }: StoreOptions,
+): OpenStore {
+  const store = dynamodbStore({ ...table, prefix });
+  const [name = table.tableName] = names;
+  return {
+    store: { ...store, close: async () => await store.close?.() },
+    // One read, which also makes the connection that the first request would have to wait for.
+    unreachable: () =>
+      store.get(NOBODYS_KEY).then(
+        () => [],
+        (error: unknown) => [`DynamoDB table ${name}: ${(error as Error).message}`],
+      ),
+    examine: async () => [{ node: name, ...(await examineTable(table)) }],
+  };
+}

@@ -1,0 +1,43 @@
+/** README on environments, against the code. */
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { EXIT } from "../../infra/cli/command.js";
+import { readEnvironment } from "../../stores/from-env/environment.js";
+import { HEEDED_BY, variableOf, VARIABLES } from "../../stores/from-env/variables.js";
+import { table } from "../layout/readme.js";
+
+const page = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+
+/** What stands in code in a cell. */
+function codes(cell = ""): string[] {
+  return [...cell.matchAll(/`([^`]+)`/g)].map(([, code = ""]) => code);
+}
+
+test("lists every variable once, and whom it is for", () => {
+  const rows = table(page, "Variable").map(([name, heeded]) => [codes(name)[0], codes(heeded)]);
+  expect(rows.map(([name]) => name)).toEqual(VARIABLES);
+  const stores = Object.entries(HEEDED_BY).map(([option, kinds]) => [variableOf(option), kinds]);
+  expect(rows.slice(1, 1 + stores.length)).toEqual(stores);
+  for (const [name, [option = ""] = []] of rows.slice(1 + stores.length) as [string, string[]][]) {
+    expect(variableOf(option)).toBe(name);
+  }
+});
+
+test("every URL that it shows is one that is understood", () => {
+  const urls = [
+    ...table(page, "Environment").flatMap(([, cell]) => codes(cell)),
+    ...[...page.matchAll(/IDEMPOTENCY_STORE=(\S+)/g)].map(([, url = ""]) => url),
+    ...[...page.matchAll(/`(redlock:[^`\s]+)`/g)].map(([, url = ""]) => url),
+  ].filter((url) => !url.includes("…"));
+  expect(urls.length).toBeGreaterThan(7);
+  for (const url of urls) {
+    expect(readEnvironment({ IDEMPOTENCY_STORE: url }).target.kind).toBe(
+      /^(redis|redlock|memory|dynamodb)/.exec(url)?.[0],
+    );
+  }
+});
+
+test("lists the tool's exit codes", () => {
+  const listed = table(page, "Exit code").map(([code]) => Number(codes(code)[0]));
+  expect(listed).toEqual(Object.values(EXIT));
+});
