@@ -1,7 +1,7 @@
 /** The standard decorator, compiled by TypeScript as in a project that uses the package. */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { compile, consumer, type Consumer } from "../layout/consumer.js";
 import { invocation } from "../support/lambda.js";
 import { clientSees, eventOf } from "./gateway.js";
@@ -56,6 +56,9 @@ interface PaymentsClass {
   new (): Payments;
   refund(id: string): Promise<unknown>;
 }
+
+// The compiler takes its time.
+vi.setConfig({ hookTimeout: 60_000 });
 
 let project: Consumer;
 let complaints: string;
