@@ -10,7 +10,7 @@ export interface LambdaContext {
 }
 
 /** What a handler finds on its context while it runs under a key; without one, `idempotency` is absent. */
-export interface IdempotentContext {
+export interface IdempotentContext extends LambdaContext {
   readonly idempotency?: IdempotencyContext;
 }
 

@@ -1,10 +1,13 @@
 /** Events as requests: whose they are, and what of them is compared. */
 import * as fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { KeyedRequest } from "../../src/index.js";
 import { idempotentHandler, type HttpEvent, type LambdaOptions } from "../../src/lambda.js";
 import { memoryStore } from "../../stores/memory.js";
 import { clientSees, eventOf, KINDS, recorded, type Kind, type Sent } from "./gateway.js";
+
+// For machines that are slow; what hangs is still found.
+vi.setConfig({ testTimeout: 30_000 });
 
 const paid = async () => ({ statusCode: 201, body: "paid" });
 

@@ -237,12 +237,12 @@ export function lambdaSuite(name: string, makeStore: () => Promise<Store> | Stor
         kind,
         idempotentHandler(run, await makeStore(), { storeHeaders: ["Set-Cookie"] }),
       );
-      const request = { key: randomUUID() };
+      const [forgotten, stored] = [{ key: randomUUID() }, { key: randomUUID() }];
 
-      expect((await forgetting(request)).fields["set-cookie"]).toEqual(cookies);
-      expect((await forgetting(request)).fields["set-cookie"]).toBeUndefined();
-      expect((await storing(request)).fields["set-cookie"]).toEqual(cookies);
-      expect((await storing(request)).fields["set-cookie"]).toEqual(cookies);
+      expect((await forgetting(forgotten)).fields["set-cookie"]).toEqual(cookies);
+      expect((await forgetting(forgotten)).fields["set-cookie"]).toBeUndefined();
+      expect((await storing(stored)).fields["set-cookie"]).toEqual(cookies);
+      expect((await storing(stored)).fields["set-cookie"]).toEqual(cookies);
     });
 
     test("what the handler throws is thrown, and the key is free again", async () => {

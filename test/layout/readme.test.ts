@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { IdempotencyError } from "../../src/errors.js";
 import { parseHttpOptions } from "../../src/http/options.js";
@@ -13,6 +14,11 @@ const blocks = typescriptBlocks(page);
 
 /** Errors that no client sees: they are for operators, or thrown to the program. */
 const NOT_FOR_CLIENTS = new Set(["NOT_FOUND", "OPTIONS_INVALID", "EVENT_UNKNOWN"]);
+
+interface Paid {
+  readonly statusCode: number;
+  readonly body: string;
+}
 
 describe("README.md", () => {
   it("names the two commands that set everything up", () => {
@@ -95,6 +101,24 @@ describe("the code in README.md", () => {
       expect([first, retry, other].map(({ status }) => status)).toEqual([201, 201, 422]);
       expect(retry.headers.get("idempotency-replayed")).toBe("true");
       expect(await retry.text()).toBe(await first.text());
+    },
+  );
+
+  it.each(blocks.filter(({ code }) => code.includes("export const handler = idempotentHandler")))(
+    "from line $line on handles events: a payment retried is answered with the same body",
+    async ({ line }) => {
+      const built = pathToFileURL(join(project.folder, `out/line-${line}.js`)).href;
+      const { handler } = (await import(built)) as { handler: (event: unknown) => Promise<Paid> };
+      const pay = (amount: number) =>
+        handler({
+          requestContext: { http: { method: "POST" } },
+          rawPath: "/payments",
+          headers: { "idempotency-key": "k" },
+          body: JSON.stringify({ amount }),
+        });
+      const [first, retry, other] = [await pay(1), await pay(1), await pay(2)];
+      expect([first, retry, other].map(({ statusCode }) => statusCode)).toEqual([201, 201, 422]);
+      expect(retry.body).toBe(first.body);
     },
   );
 });

@@ -14,8 +14,8 @@ const OPEN_TO_STORES = new Set(["src/store.ts", "src/errors.ts", "src/options.ts
 /** Where stores and protocol meet: its variables are checked by the rules of the options that they stand for. */
 const ENVIRONMENT = "stores/from-env.ts";
 const OPEN_TO_ENVIRONMENT = new Set(["src/idempotency/options.ts", "src/key/identity.ts"]);
-const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts"]);
-const HTTP_FILE = /^src\/(http|lambda|problem)(\.ts$|\/)/;
+const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts", "src/middy.ts"]);
+const HTTP_FILE = /^src\/(door|http|lambda|middy|problem)(\.ts$|\/)/;
 const HTTP_MODULE = /^(node:)?(http|https|http2|net|tls)$/;
 const TYPES_ONLY = /^(export )?(interface|type|import type)\b/;
 const STORE_FACTORY = /^export (async )?function (\w+Store|storeFrom\w+)\b/m;
