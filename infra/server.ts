@@ -6,7 +6,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { EVENT_CHANNEL, idempotency, OptionsError, type Store } from "../src/index.js";
 import { storeFromEnv } from "../stores/from-env.js";
-import { MAX_DELAY_MS, paymentsService } from "./payments.js";
+import { MAX_DELAY_MS } from "./order.js";
+import { paymentsService } from "./payments.js";
 import { parseSettings, type Settings } from "./settings.js";
 
 /** The slowest payment, and ample time to store its response. */
