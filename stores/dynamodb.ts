@@ -1,6 +1,6 @@
 /** The store in one DynamoDB table: conditional writes, native TTL, and no server of your own. */
 import { randomUUID } from "node:crypto";
-import type { Store } from "../src/store.js";
+import type { Lease, SetResult, Store } from "../src/store.js";
 import { Calls, type Deadline } from "./dynamodb/calls.js";
 import { Chunks } from "./dynamodb/chunks.js";
 import { lockError, storeError } from "./dynamodb/errors.js";
@@ -10,12 +10,25 @@ import {
   type DynamodbOptions,
   type TableOptions,
 } from "./dynamodb/options.js";
+import type { Found } from "./dynamodb/item.js";
 import { Records } from "./dynamodb/records.js";
 import { Register } from "./dynamodb/register.js";
+import { sweepTable, type SweepOptions, type Swept } from "./dynamodb/sweep.js";
 import { ensureTable } from "./dynamodb/table.js";
+import { transact } from "./dynamodb/transaction.js";
+import { checkedWrites } from "./dynamodb/writes.js";
 
 export type { DynamodbClient } from "./dynamodb/calls.js";
 export type { DynamodbOptions, TableOptions } from "./dynamodb/options.js";
+export type { SweepOptions, Swept } from "./dynamodb/sweep.js";
+
+export interface DynamodbStore extends Store {
+  /**
+   * Deletes items that have been over for a while, for tables without TTL. It reads the whole table, page by page, so run
+   * it now and then, from one place; stopped by `limitMs` it says where to go on.
+   */
+  sweep(options?: SweepOptions): Promise<Swept>;
+}
 
 /**
  * Keeps leases and records in one DynamoDB table, one item per key.
@@ -29,7 +42,7 @@ export type { DynamodbOptions, TableOptions } from "./dynamodb/options.js";
  * const protect = idempotency(dynamodbStore({ tableName: "idempotency" }));
  * ```
  */
-export function dynamodbStore(options: DynamodbOptions): Store {
+export function dynamodbStore(options: DynamodbOptions): DynamodbStore {
   const settings = parseStoreOptions(options);
   const calls = new Calls(settings);
   const register = new Register(calls, settings);
@@ -39,6 +52,28 @@ export function dynamodbStore(options: DynamodbOptions): Store {
   const within = <T>(verb: (deadline: Deadline) => Promise<T>): Promise<T> =>
     verb(calls.deadline()).catch((error: unknown) => {
       throw storeError(error);
+    });
+
+  const setResult = async (
+    { key, token }: Lease,
+    standing: "completed" | Found | undefined,
+    deadline: Deadline,
+  ): Promise<SetResult> => {
+    if (standing === "completed") return { state: "stored" };
+    if (standing?.kind !== "completed") return { state: "lost" };
+    // A record under the own token was stored by an attempt that was not heard of.
+    if (standing.token === token) return { state: "stored" };
+    return { state: "lost", winner: await records.read(key, standing, deadline) };
+  };
+
+  const commit: NonNullable<Store["commit"]> = (lease, response, ttlMs, writes) =>
+    within(async (deadline) => {
+      const items = checkedWrites(writes);
+      const endsAt = await register.endOf(lease.key, ttlMs, deadline);
+      const record = await records.write(lease, response, endsAt, deadline);
+      const put = register.completion(lease, record, endsAt);
+      const standing = await transact(calls, put, items, deadline);
+      return await setResult(lease, standing, deadline);
     });
 
   return {
@@ -74,15 +109,17 @@ export function dynamodbStore(options: DynamodbOptions): Store {
       within(async (deadline) => {
         const endsAt = await register.endOf(lease.key, ttlMs, deadline);
         const record = await records.write(lease, response, endsAt, deadline);
-        const found = await register.complete(lease, record, endsAt, deadline);
-        if (found === "completed") return { state: "stored" };
-        if (found.kind === "held") return { state: "lost" };
-        return { state: "lost", winner: await records.read(lease.key, found, deadline) };
+        const standing = await register.complete(lease, record, endsAt, deadline);
+        return await setResult(lease, standing, deadline);
       }),
+
+    ...(settings.expiry === "ttl" ? { commit } : {}),
 
     unlock: (lease) => within((deadline) => register.release(lease, deadline)),
 
     delete: (key) => within((deadline) => register.delete(key, deadline)),
+
+    sweep: (given) => within(() => sweepTable(calls, register, settings, given)),
 
     close: async () => calls.close(),
   };

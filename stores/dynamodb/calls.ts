@@ -34,12 +34,6 @@ export interface Command<Output> {
 /** By when all requests of one verb must have been answered, in milliseconds of `performance.now()`. */
 export type Deadline = number;
 
-export interface Reply<Output> {
-  readonly output: Output;
-  /** Whether it may have been executed before, by an attempt that was not heard of. */
-  readonly repeated: boolean;
-}
-
 /** Full jitter over a delay that doubles: the first retry comes almost at once, a throttled crowd spreads out. */
 const FIRST_BACKOFF_MS = 25;
 const LONGEST_BACKOFF_MS = 400;
@@ -69,13 +63,12 @@ export class Calls {
     input: NoInfer<Input>,
     deadline: Deadline,
     bulky = false,
-  ): Promise<Reply<Output>> {
+  ): Promise<Output> {
     for (let attempt = 1; ; attempt += 1) {
       const left = deadline - performance.now();
       const limitMs = bulky ? left : Math.min(left, this.#options.requestTimeoutMs);
       try {
-        const output = await this.#attempt(new Request(input), limitMs);
-        return { output, repeated: attempt > 1 || attemptsOf(output) > 1 };
+        return await this.#attempt(new Request(input), limitMs);
       } catch (error) {
         if (!isRetryable(error as SdkError) || !(await backOff(attempt, deadline))) throw error;
       }
@@ -147,12 +140,6 @@ export async function backOff(attempt: number, deadline: Deadline): Promise<bool
   if (performance.now() + backoffMs >= deadline) return false;
   await delay(backoffMs);
   return true;
-}
-
-/** The SDK repeats by itself, too. */
-function attemptsOf(output: unknown): number {
-  const { $metadata } = output as { $metadata?: { attempts?: number } };
-  return $metadata?.attempts ?? 1;
 }
 
 function timedOut(limitMs: number): Error {

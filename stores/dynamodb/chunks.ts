@@ -85,12 +85,7 @@ export class Chunks {
     let keys: Item[] = ids.map((id) => ({ [keyAttribute]: { S: id } }));
     for (let attempt = 1; ; attempt += 1) {
       const RequestItems = { [tableName]: { Keys: keys, ConsistentRead: true } };
-      const { output } = await this.#calls.send(
-        BatchGetItemCommand,
-        { RequestItems },
-        deadline,
-        true,
-      );
+      const output = await this.#calls.send(BatchGetItemCommand, { RequestItems }, deadline, true);
       for (const item of output.Responses?.[tableName] ?? []) {
         const id = item[keyAttribute]?.S;
         const part = item["part"]?.B;

@@ -92,9 +92,9 @@ export async function examineTable(options: TableOptions): Promise<TableReport> 
       allowed(calls.send(DescribeContinuousBackupsCommand, { TableName }, calls.deadline())),
     ]);
     const facts = {
-      table: table?.output.Table,
-      ttl: ttl?.output.TimeToLiveDescription,
-      backups: backups?.output.ContinuousBackupsDescription,
+      table: table?.Table,
+      ttl: ttl?.TimeToLiveDescription,
+      backups: backups?.ContinuousBackupsDescription,
     };
     return judgeTable(facts, settings, Math.round(calls.clock.now() - Date.now()));
   } catch (error) {

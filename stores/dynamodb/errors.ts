@@ -1,5 +1,5 @@
 /** What went wrong at DynamoDB: whether to try again, and otherwise words for an operator, with no key or body in them. */
-import { LockFailedError, StoreUnavailableError } from "../../src/errors.js";
+import { IdempotencyError, LockFailedError, StoreUnavailableError } from "../../src/errors.js";
 
 /** Refused before it was executed, and likely to be taken a moment later. */
 const RETRYABLE: ReadonlySet<string> = new Set([
@@ -38,6 +38,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /^(UnrecognizedClient|InvalidSignature|IncompleteSignature|MissingAuthenticationToken|ExpiredToken|CredentialsProvider)/,
     "Check the credentials of the client.",
   ],
+  [/^TransactionCanceled/, "Other requests write the same items: a retry may succeed."],
   [
     /Throttl|Throughput|RequestLimit/,
     "Raise the table's capacity, or use on-demand billing; one key takes at most 1,000 writes a second.",
@@ -62,15 +63,16 @@ export function isRetryable(error: SdkError): boolean {
 }
 
 /** The SDK hangs the reply on its errors, items and all, so they are not passed on: name and message are. */
-export function storeError(error: unknown): StoreUnavailableError {
-  if (error instanceof StoreUnavailableError) return error;
+export function storeError(error: unknown): IdempotencyError {
+  // Of the kit's own making already.
+  if (error instanceof IdempotencyError) return error;
   const { text, cause } = described(error);
   return new StoreUnavailableError(text, { cause });
 }
 
 /** A claim that DynamoDB refused for good was not executed; of every other failure that is unknown. */
-export function lockError(error: unknown): StoreUnavailableError | LockFailedError {
-  if (error instanceof StoreUnavailableError || isRetryable(error as SdkError)) {
+export function lockError(error: unknown): IdempotencyError {
+  if (error instanceof IdempotencyError || isRetryable(error as SdkError)) {
     return storeError(error);
   }
   const { text, cause } = described(error);

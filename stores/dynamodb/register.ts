@@ -51,8 +51,8 @@ export class Register {
   /** What stands under the key; never what is over. */
   async read(key: string, deadline: Deadline): Promise<Found | undefined> {
     const input = { ...this.#at(key), ConsistentRead: true };
-    const { output } = await this.#calls.send(GetItemCommand, input, deadline);
-    const found = output.Item && readItem(output.Item);
+    const { Item: item } = await this.#calls.send(GetItemCommand, input, deadline);
+    const found = item && readItem(item);
     return found !== undefined && found.endsAt > this.#now() ? found : undefined;
   }
 
@@ -102,7 +102,7 @@ export class Register {
   ): Promise<"completed" | Found> {
     const put = this.#put(owner, record, endsAt, `(${MINE}) OR ${EMPTY}`);
     const done = await this.#write(PutItemCommand, put, deadline);
-    return done.output === undefined ? outcome(owner, standingIn(done.refusedBy)) : "completed";
+    return done.output === undefined ? standingIn(done.refusedBy) : "completed";
   }
 
   /** The same as a part of a transaction, for a lease that is not over. */
@@ -116,20 +116,23 @@ export class Register {
     await this.#write(DeleteItemCommand, input, deadline);
   }
 
-  /** Empties the key; tells whether anything stood there. */
+  /** Empties the key; tells whether anything stood there. Asked first, because a repeated deletion could not tell. */
   async delete(key: string, deadline: Deadline): Promise<boolean> {
-    await this.#learnTime(key, deadline);
-    const input = { ...this.#at(key), ReturnValues: "ALL_OLD" as const };
-    const { output, repeated } = await this.#calls.send(DeleteItemCommand, input, deadline);
-    const { Attributes: item } = output;
-    // Where nothing is left, an earlier attempt that was not heard of may have found it.
-    return item === undefined ? repeated : Number(item["endsAt"]?.N) > this.#now();
+    const standing = await this.read(key, deadline);
+    if (standing !== undefined) await this.#calls.send(DeleteItemCommand, this.#at(key), deadline);
+    return standing !== undefined;
   }
 
   /** When what begins now and takes so long is over: epoch milliseconds of DynamoDB's time. */
   async endOf(key: string, durationMs: number, deadline: Deadline): Promise<number> {
     await this.#learnTime(key, deadline);
     return this.#endOf(durationMs);
+  }
+
+  /** What ended before this is over: epoch milliseconds of DynamoDB's time. */
+  async over(deadline: Deadline): Promise<number> {
+    await this.#learnTime("any key will do", deadline);
+    return this.#now();
   }
 
   /** How long a claim of what stands there has to wait. */
@@ -209,17 +212,12 @@ export class Register {
     deadline: Deadline,
   ): Promise<{ readonly output?: Output; readonly refusedBy?: Item | undefined }> {
     try {
-      return await this.#calls.send(Request, input, deadline);
+      return { output: await this.#calls.send(Request, input, deadline) };
     } catch (error) {
       if ((error as Error).name !== "ConditionalCheckFailedException") throw error;
       return { refusedBy: (error as { Item?: Item }).Item };
     }
   }
-}
-
-/** A record under the owner's token is the owner's, stored by an attempt that was not heard of. */
-export function outcome(owner: Owner, standing: Found): "completed" | Found {
-  return standing.kind === "completed" && standing.token === owner.token ? "completed" : standing;
 }
 
 function standingIn(item: Item | undefined): Found {

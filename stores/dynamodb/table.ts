@@ -44,7 +44,7 @@ async function describe(
   { tableName: TableName }: TableSettings,
 ): Promise<TableDescription | undefined> {
   try {
-    const { output } = await calls.send(DescribeTableCommand, { TableName }, calls.deadline());
+    const output = await calls.send(DescribeTableCommand, { TableName }, calls.deadline());
     return output.Table;
   } catch (error) {
     if ((error as Error).name === "ResourceNotFoundException") return undefined;
@@ -100,7 +100,7 @@ export function keyMistakes(
 
 async function expire(calls: Calls, { tableName, ttlAttribute }: TableSettings): Promise<void> {
   const TableName = tableName;
-  const { output } = await calls.send(DescribeTimeToLiveCommand, { TableName }, calls.deadline());
+  const output = await calls.send(DescribeTimeToLiveCommand, { TableName }, calls.deadline());
   const { TimeToLiveStatus: status, AttributeName: attribute } = output.TimeToLiveDescription ?? {};
   if (status === "ENABLED" || status === "ENABLING") {
     if (attribute === ttlAttribute) return;

@@ -1,40 +1,32 @@
 /** The store contract on DynamoDB Local, which is the real engine. */
-import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, it, vi } from "vitest";
-import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb.js";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
+import { afterAll, beforeAll, vi } from "vitest";
 import { storeContract } from "../../src/testing.js";
-import { createTable, dynamodbStore } from "../../stores/dynamodb.js";
-import { PATIENT } from "./stage.js";
+import { clientOf, openStage, REGION, runner, underTest, type Stage } from "./stage.js";
 
-// Most tests wait for a lease to end.
-vi.setConfig({ maxConcurrency: 20, hookTimeout: 120_000 });
-const runner = { describe: describe.concurrent, it: it.concurrent };
+// Most tests wait for a lease to end: they may do that together.
+vi.setConfig({ maxConcurrency: 20, hookTimeout: 120_000, testTimeout: 60_000 });
 
-/** How late the store notices an end, and how exactly it knows DynamoDB's time before it has heard many replies. */
-const CLOCK_SKEW_MS = 500;
-const LATE_MS = CLOCK_SKEW_MS + 1_000;
-
-let server: DynamodbLocal;
-const tableName = randomUUID();
+let stage: Stage;
 
 beforeAll(async () => {
-  server = await startDynamodb();
-  await createTable({ tableName, endpoint: server.url, region: "us-east-1" });
+  stage = await openStage();
 });
-afterAll(() => server.close());
+afterAll(() => stage.close());
 
 storeContract(
-  "dynamodb",
-  () => ({
-    store: dynamodbStore({
-      tableName,
-      endpoint: server.url,
-      region: "us-east-1",
-      clockSkewMs: CLOCK_SKEW_MS,
-      ...PATIENT,
+  "a client of the store's own",
+  () => underTest(stage, { region: REGION, endpoint: stage.server.url }),
+  runner,
+);
+
+storeContract(
+  "a document client that is given, a prefix, every record in chunks",
+  () =>
+    underTest(stage, {
+      client: DynamoDBDocumentClient.from(clientOf(stage.server.url)),
+      prefix: "app#",
+      maxInlineBytes: 0,
     }),
-    elapse: (ms) => sleep(ms + LATE_MS),
-  }),
   runner,
 );
