@@ -11,11 +11,13 @@ import {
   type LambdaAnswer,
 } from "../src/lambda.js";
 import { optionsFromEnv, storeFromEnv } from "../stores/from-env.js";
-import { BadRequest, delayMsOf, orderOf, type Order } from "./order.js";
+import { BadRequest, delayMsOf, orderIdOf, orderOf, type Order } from "./order.js";
 
 // Once per instance, and shared by its invocations.
 const store = await storeFromEnv();
 const options = optionsFromEnv();
+/** A queue has no headers. */
+const { required: _, headerName: __, ...queueOptions } = options;
 
 /** `POST /payments`, over API Gateway's HTTP API and its REST API alike. */
 export const payments = idempotentHandler(pay, store, { required: true, ...options });
@@ -23,10 +25,10 @@ export const payments = idempotentHandler(pay, store, { required: true, ...optio
 /** Orders from a queue: a duplicate is not charged again, and a failure comes back alone. */
 export const orders = idempotentBatch(
   async (record, { idempotency }: IdempotentContext) => {
-    charge(orderOf(JSON.parse(record.body)), idempotency);
+    charge(orderOf(bodyOf(record)), idempotency);
   },
   store,
-  { name: "orders", key: (record) => String(JSON.parse(record.body).orderId ?? "") },
+  { ...queueOptions, name: "orders", key: (record) => orderIdOf(bodyOf(record)) },
 );
 
 interface PaymentEvent extends HttpEvent {
@@ -58,7 +60,7 @@ function charge({ amount, currency }: Order, idempotency: IdempotentContext["ide
   return payment;
 }
 
-function bodyOf({ body, isBase64Encoded }: HttpEvent): unknown {
+function bodyOf({ body, isBase64Encoded }: Pick<HttpEvent, "body" | "isBase64Encoded">): unknown {
   try {
     return JSON.parse(Buffer.from(body ?? "", isBase64Encoded ? "base64" : "utf8").toString());
   } catch {

@@ -24,6 +24,12 @@ export function orderOf(body: unknown): Order {
   return { amount: amount as number, currency };
 }
 
+/** The number that whoever places an order gives it, the same when it is sent again; `undefined` where it has none. */
+export function orderIdOf(body: unknown): string | undefined {
+  const { orderId } = (body ?? {}) as { orderId?: unknown };
+  return typeof orderId === "string" ? orderId : undefined;
+}
+
 /** @throws {BadRequest} */
 export function delayMsOf(text: string | null | undefined): number {
   const delayMs = /^\d{1,6}$/.test(text ?? "0") ? Number(text ?? "0") : Number.NaN;

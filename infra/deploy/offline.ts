@@ -8,13 +8,13 @@ import { fileURLToPath } from "node:url";
 import { createTable } from "../../stores/dynamodb.js";
 import { startDynamodb } from "../services/dynamodb.js";
 import { freePort } from "../services/ports.js";
+import { bound } from "../services/process.js";
+import { serverless } from "./tools.js";
 
 const REGION = "eu-central-1";
 const TABLE = "idempotency";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
-const serverless = `${root}/infra/deploy/node_modules/.bin/sls`;
-
 /** DynamoDB Local asks for credentials and takes any. */
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
 
@@ -22,17 +22,18 @@ const given = process.env["IDEMPOTENCY_STORE"];
 const dynamodb = given ? undefined : await startDynamodb();
 const store = given || (await tableAt(dynamodb?.url ?? ""));
 const port = Number(process.env["PORT"] || 3000) || (await freePort());
-const offline = spawn(
-  process.execPath,
-  [
-    serverless,
-    "offline",
-    `--param=store=${store}`,
-    `--param=port=${port}`,
-    `--param=lambdaPort=${await freePort()}`,
-  ],
-  { cwd: root, stdio: "inherit", env: { ...process.env, ...CREDENTIALS, AWS_REGION: REGION } },
-);
+const [command, args] = bound(process.execPath, [
+  await serverless(),
+  "offline",
+  `--param=store=${store}`,
+  `--param=port=${port}`,
+  `--param=lambdaPort=${await freePort()}`,
+]);
+const offline = spawn(command, args, {
+  cwd: root,
+  stdio: "inherit",
+  env: { ...process.env, ...CREDENTIALS, AWS_REGION: REGION },
+});
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => offline.kill(signal));
 const [code] = (await once(offline, "exit")) as [number | null];
 await dynamodb?.close();
