@@ -5,17 +5,9 @@ import { json } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 // Elsewhere: from "idempotency-kit".
 import type { IdempotencyMiddleware, IdempotentRequest } from "../src/index.js";
-
-/** `?delayMs=` stands for a slow card network; this is as slow as it gets. */
-export const MAX_DELAY_MS = 600_000;
+import { BadRequest, delayMsOf, orderOf, type Order } from "./order.js";
 
 const KEPT_PAYMENTS = 10_000;
-
-interface Order {
-  /** In minor units: 1999 is 19.99 EUR. */
-  readonly amount: number;
-  readonly currency: string;
-}
 
 interface Payment extends Order {
   readonly id: string;
@@ -24,9 +16,6 @@ interface Payment extends Order {
 
 type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 type Resource = Readonly<Record<string, Handler>>;
-
-/** What is wrong with a request, in words for the client. */
-class BadRequest extends Error {}
 
 export function paymentsService(safe: IdempotencyMiddleware): Handler {
   const ledger = new Ledger();
@@ -115,22 +104,8 @@ async function bodyOf(req: IncomingMessage): Promise<unknown> {
   }
 }
 
-function orderOf(body: unknown): Order {
-  const { amount, currency } = (body ?? {}) as Partial<Record<keyof Order, unknown>>;
-  if (!Number.isSafeInteger(amount) || (amount as number) <= 0) {
-    throw new BadRequest("amount must be a positive integer, in minor units of the currency.");
-  }
-  if (typeof currency !== "string" || !/^[A-Z]{3}$/.test(currency)) {
-    throw new BadRequest("currency must be three upper-case letters, such as EUR.");
-  }
-  return { amount: amount as number, currency };
-}
-
 function delayOf(req: IncomingMessage): number {
-  const text = new URLSearchParams(req.url?.split("?")[1]).get("delayMs") ?? "0";
-  const delayMs = /^\d{1,6}$/.test(text) ? Number(text) : Number.NaN;
-  if (delayMs <= MAX_DELAY_MS) return delayMs;
-  throw new BadRequest(`delayMs must be an integer from 0 to ${MAX_DELAY_MS}.`);
+  return delayMsOf(new URLSearchParams(req.url?.split("?")[1]).get("delayMs"));
 }
 
 function pathOf(req: IncomingMessage): string {

@@ -12,8 +12,9 @@ import {
   type Store,
 } from "../src/index.js";
 import { storeFromEnv } from "../stores/from-env.js";
+import { MAX_DELAY_MS } from "./order.js";
 import { demoPage } from "./page.js";
-import { MAX_DELAY_MS, paymentsService } from "./payments.js";
+import { paymentsService } from "./payments.js";
 import { parseSettings, type Settings } from "./settings.js";
 
 /** The slowest payment, and ample time to store its response. */

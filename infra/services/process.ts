@@ -66,11 +66,21 @@ export async function launch(options: LaunchOptions): Promise<ServerProcess> {
   return handleOf(child, () => output);
 }
 
-function spawnBound({ command, args, env, cwd }: LaunchOptions): ChildProcess {
+/**
+ * A command line that ends with the process that spawns it, even after a SIGKILL, where the system has a way to say so.
+ */
+export function bound(
+  command: string,
+  args: readonly string[],
+): [command: string, args: readonly string[]] {
   const setpriv = process.platform === "linux" ? findOnPath("setpriv") : undefined;
-  const [file, argv] =
-    setpriv === undefined ? [command, args] : [setpriv, ["--pdeathsig", "KILL", command, ...args]];
-  return spawn(file, argv, {
+  return setpriv === undefined
+    ? [command, args]
+    : [setpriv, ["--pdeathsig", "KILL", command, ...args]];
+}
+
+function spawnBound({ command, args, env, cwd }: LaunchOptions): ChildProcess {
+  return spawn(...bound(command, args), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
     cwd,

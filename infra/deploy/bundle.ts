@@ -1,0 +1,34 @@
+/**
+ * `node dist/infra/deploy/bundle.js`: the handlers as one folder, dist/lambda. A store's driver is in a file of its own,
+ * which is loaded only where that store is chosen.
+ */
+import { rm } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+const outdir = `${root}/dist/lambda`;
+
+/** Drivers are CommonJS, whose `require` a module has to bring. */
+const REQUIRE =
+  'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);';
+
+await rm(outdir, { recursive: true, force: true });
+const { metafile } = await build({
+  entryPoints: [`${root}/infra/handler.ts`],
+  outdir,
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node22",
+  minify: true,
+  mainFields: ["module", "main"],
+  outExtension: { ".js": ".mjs" },
+  banner: { js: REQUIRE },
+  metafile: true,
+  logLevel: "warning",
+});
+for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
+  console.log(`${path}: ${Math.ceil(bytes / 1024)} KiB`);
+}

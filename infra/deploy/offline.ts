@@ -1,0 +1,46 @@
+/**
+ * `node dist/infra/deploy/offline.js`: the packaged Lambda handlers served on this machine, by serverless-offline in
+ * front and DynamoDB Local behind. `PORT` is where (0: any free one). `IDEMPOTENCY_STORE` chooses another store.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { createTable } from "../../stores/dynamodb.js";
+import { startDynamodb } from "../services/dynamodb.js";
+import { freePort } from "../services/ports.js";
+import { bound } from "../services/process.js";
+import { serverless } from "./tools.js";
+
+const REGION = "eu-central-1";
+const TABLE = "idempotency";
+
+const root = fileURLToPath(new URL("../../..", import.meta.url));
+/** DynamoDB Local asks for credentials and takes any. */
+const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
+
+const given = process.env["IDEMPOTENCY_STORE"];
+const dynamodb = given ? undefined : await startDynamodb();
+const store = given || (await tableAt(dynamodb?.url ?? ""));
+const port = Number(process.env["PORT"] || 3000) || (await freePort());
+const [command, args] = bound(process.execPath, [
+  await serverless(),
+  "offline",
+  `--param=store=${store}`,
+  `--param=port=${port}`,
+  `--param=lambdaPort=${await freePort()}`,
+]);
+const offline = spawn(command, args, {
+  cwd: root,
+  stdio: "inherit",
+  env: { ...process.env, ...CREDENTIALS, AWS_REGION: REGION },
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => offline.kill(signal));
+const [code] = (await once(offline, "exit")) as [number | null];
+await dynamodb?.close();
+process.exitCode = code ?? 0;
+
+async function tableAt(endpoint: string): Promise<string> {
+  Object.assign(process.env, CREDENTIALS);
+  await createTable({ tableName: TABLE, region: REGION, endpoint });
+  return `dynamodb://${TABLE}?region=${REGION}&endpoint=${encodeURIComponent(endpoint)}`;
+}
