@@ -1,0 +1,130 @@
+/** The package as npm gets it: its parts work for whoever has installed nothing else, and its types are found. */
+import { execFile } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { publint } from "publint";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const run = promisify(execFile);
+
+let folder: string;
+let tarball: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "idempotency-kit-pack-"));
+  await run("npm", ["pack", "--pack-destination", folder], { cwd: ROOT });
+  tarball = join(folder, (await readdir(folder))[0] ?? "");
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+/** An empty project with the package and these drivers installed, and nothing else. */
+async function project(...drivers: string[]): Promise<string> {
+  const home = await mkdtemp(join(folder, "user-"));
+  const installed = join(home, "node_modules/idempotency-kit");
+  await mkdir(installed, { recursive: true });
+  await run("tar", ["xzf", tarball, "--strip-components=1", "-C", installed]);
+  for (const driver of drivers) {
+    await mkdir(join(home, "node_modules", driver, ".."), { recursive: true });
+    await symlink(join(ROOT, "node_modules", driver), join(home, "node_modules", driver));
+  }
+  return home;
+}
+
+async function printed(home: string, type: "module" | "commonjs", code: string): Promise<string> {
+  const args = ["--no-warnings", `--input-type=${type}`, "-e", code];
+  const { stdout } = await run(process.execPath, args, { cwd: home });
+  return stdout.trim();
+}
+
+const entries = async (): Promise<string[]> => {
+  const { exports } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
+    exports: Record<string, unknown>;
+  };
+  return Object.keys(exports).filter((entry) => !entry.endsWith(".json"));
+};
+
+describe("the package", () => {
+  it("is what publint calls good", async () => {
+    const { messages } = await publint({ pkgDir: ROOT, strict: true, pack: "npm" });
+    expect(messages).toEqual([]);
+  });
+
+  it("has types for whoever imports it", async () => {
+    const attw = join(ROOT, "node_modules/.bin/attw");
+    const checked = run(attw, [tarball, "--profile", "esm-only", "--quiet"]);
+    await expect(checked).resolves.toBeDefined();
+  });
+
+  it("holds no tests, and nothing that only this repository needs", async () => {
+    const { stdout } = await run("tar", ["tzf", tarball]);
+    const strangers = stdout
+      .split("\n")
+      .filter((path) => /^package\/(test|docs|coverage)\//.test(path));
+    expect(strangers).toEqual([]);
+  });
+
+  it("depends on nothing", async () => {
+    const { dependencies } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
+      dependencies?: object;
+    };
+    expect(dependencies).toBeUndefined();
+  });
+});
+
+const USERS = [
+  { user: "memory alone", drivers: [], entry: "memory", use: "memoryStore()" },
+  {
+    user: "Redis alone",
+    drivers: ["ioredis"],
+    entry: "redis",
+    use: 'connectRedis("redis://127.0.0.1:1")',
+  },
+  {
+    user: "DynamoDB alone",
+    drivers: ["@aws-sdk/client-dynamodb"],
+    entry: "dynamodb",
+    use: 'dynamodbStore({ tableName: "t", region: "eu-central-1" })',
+  },
+];
+
+describe.each(USERS)("who uses $user", ({ drivers, entry, use }) => {
+  const made = use.slice(0, use.indexOf("("));
+  const check = `const thing = ${use}; console.log(typeof idempotency, typeof thing); process.exit();`;
+
+  it("imports it", async () => {
+    const home = await project(...drivers);
+    const code = `import { idempotency } from "idempotency-kit"; import { ${made} } from "idempotency-kit/${entry}"; ${check}`;
+    expect(await printed(home, "module", code)).toBe("function object");
+  });
+
+  it("requires it from CommonJS", async () => {
+    const home = await project(...drivers);
+    const code = `const { idempotency } = require("idempotency-kit"); const { ${made} } = require("idempotency-kit/${entry}"); ${check}`;
+    expect(await printed(home, "commonjs", code)).toBe("function object");
+  });
+});
+
+it("every entry can be imported where all optional peers are installed, and runs nothing then", async () => {
+  const home = await project(
+    "ioredis",
+    "redlock",
+    "@aws-sdk/client-dynamodb",
+    "@opentelemetry/api",
+  );
+  for (const entry of await entries()) {
+    const name = `idempotency-kit${entry.slice(1)}`;
+    const code = `
+      await import("${name}");
+      const left = process.getActiveResourcesInfo().filter((kind) => /Timeout|TCP|Signal/.test(kind));
+      console.log(left.length);`;
+    expect({ entry, resources: await printed(home, "module", code) }).toEqual({
+      entry,
+      resources: "0",
+    });
+  }
+});
