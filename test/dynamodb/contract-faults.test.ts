@@ -7,7 +7,7 @@ import { openStage, REGION, runner, underTest, urlOf, type Stage } from "./stage
 vi.setConfig({ maxConcurrency: 10, hookTimeout: 120_000, testTimeout: 60_000 });
 
 /** What a crowd needs on a machine that is busy. Requests that hang are in faults.test.ts. */
-const REQUEST_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 2_500;
 
 const LOSING_MS = 300;
 const SOUND_MS = 700;
