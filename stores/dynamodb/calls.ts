@@ -120,7 +120,7 @@ export class Calls {
 }
 
 /** A client with limits, for when none is given. Repeating is left to `Calls`, which know the deadline. */
-export function ownClient(options: Omit<ClientOptions, "client">): DynamoDBClient {
+function ownClient(options: Omit<ClientOptions, "client">): DynamoDBClient {
   const { region, endpoint, timeoutMs, requestTimeoutMs } = options;
   return new DynamoDBClient({
     ...(region === undefined ? {} : { region }),
