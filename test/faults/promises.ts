@@ -155,9 +155,14 @@ export function* executedForConvenience(
   history: KeyHistory,
   { ttlMs }: HistoryOptions,
 ): Iterable<string> {
-  for (const execution of history.executions) {
-    if (execution.isResult !== true || !wasReleased(execution, history)) continue;
-    yield `${ran(execution)} to a result, and its key was released`;
+  for (const process of new Set(history.executions.map((execution) => execution.process))) {
+    const ofProcess = history.executions.filter((execution) => execution.process === process);
+    const releases = history.events.filter(
+      (event) => event.type === "released" && event.process === process,
+    );
+    const results = ofProcess.filter(({ isResult }) => isResult === true);
+    if (releases.length <= ofProcess.length - results.length) continue;
+    yield `${process} released a key although it had a result: ${results.map(ran).join("; ")}`;
   }
   const buried = [
     ...history.events.filter(({ type }) => type === "tombstoned").map(({ at }) => at),
@@ -226,17 +231,12 @@ function isExcused(
   );
 }
 
-/** A release is said to be that of the last execution which had ended in its process. */
-function wasReleased(execution: ExecutionEntry, { events, executions }: KeyHistory): boolean {
-  const { process, endedAt = Infinity } = execution;
-  const nextEnd = Math.min(
-    ...executions
-      .filter((it) => it.process === process && it.endedAt !== undefined && it.endedAt > endedAt)
-      .map((it) => it.endedAt ?? Infinity),
-  );
+/** A release does not say of which execution it is; never of one with a result. */
+function wasReleased(execution: ExecutionEntry, { events }: KeyHistory): boolean {
+  const { process, isResult, endedAt = Infinity } = execution;
   return events.some(
     ({ type, at, process: by }) =>
-      type === "released" && by === process && at >= endedAt && at < nextEnd,
+      isResult !== true && type === "released" && by === process && at >= endedAt,
   );
 }
 

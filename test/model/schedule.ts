@@ -211,7 +211,7 @@ class Schedule {
       const { outcome } = answer;
       this.#world.say(() => `${id} gets ${outcome} ${answer.answer ?? ""}`);
       const pausedMs = ownPauseMs + process.pausedMs - pausedBefore;
-      const handlerMs = answer.ran === true ? work.takesMs : 0;
+      const handlerMs = answer.ran === false ? 0 : work.takesMs;
       const deadlineMs = handlerMs + MAX_WAIT_MS + OVERHEAD_MS + pausedMs;
       this.#requests.push({
         id,
