@@ -34,14 +34,18 @@ export interface Consumer extends AsyncDisposable {
   readonly folder: string;
 }
 
-export async function consumer(sources: Readonly<Record<string, string>>): Promise<Consumer> {
+/** @param peers What the sources import besides the package and Express. */
+export async function consumer(
+  sources: Readonly<Record<string, string>>,
+  peers: readonly string[] = [],
+): Promise<Consumer> {
   const entry = join(ROOT, "dist/src/index.js");
   if (!existsSync(entry)) throw new Error(`${entry} is missing: run \`npm run build\` first.`);
   const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
   const modules = join(folder, "node_modules");
   await mkdir(modules);
   await symlink(ROOT, join(modules, "idempotency-kit"));
-  for (const name of ["express", "@types"]) {
+  for (const name of ["express", "@types", ...peers]) {
     await symlink(join(ROOT, "node_modules", name), join(modules, name));
   }
   const files = {
@@ -80,4 +84,19 @@ export async function serve({ folder }: Consumer, name: string) {
     };
   }
   throw new Error(`${name} ended without a server.`);
+}
+
+/** What a program prints that imports compiled sources. */
+export async function printed(
+  { folder }: Consumer,
+  code: string,
+  env: Readonly<Record<string, string>>,
+): Promise<string> {
+  const program = join(folder, "out", "printed.mjs");
+  await writeFile(program, code);
+  const child = spawn(process.execPath, [program], {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  return (await text(child.stdout)).trim();
 }
