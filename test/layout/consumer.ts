@@ -41,7 +41,7 @@ export async function consumer(sources: Readonly<Record<string, string>>): Promi
   const modules = join(folder, "node_modules");
   await mkdir(modules);
   await symlink(ROOT, join(modules, "idempotency-kit"));
-  for (const name of ["express", "@types"]) {
+  for (const name of ["express", "prom-client", "@opentelemetry", "@types"]) {
     await symlink(join(ROOT, "node_modules", name), join(modules, name));
   }
   const files = {
