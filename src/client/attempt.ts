@@ -1,5 +1,6 @@
 /** One attempt: the same bytes each time, and a response that counts when it is there as a whole. */
 import { IdempotencyError } from "../errors.js";
+import { readUpTo } from "../streams.js";
 
 export interface Repeatable {
   /** All of the request but its body, which is used up. */
@@ -71,24 +72,6 @@ async function arrival(response: Response, maxBytes: number): Promise<void> {
   // What is read of the copy stays to be read of the response.
   const copy = response.clone().body;
   if (copy !== null) await readUpTo(maxBytes, copy);
-}
-
-/** All of a stream, or nothing where it is longer; it is not read any further then. */
-async function readUpTo(
-  maxBytes: number,
-  stream: ReadableStream<Uint8Array>,
-): Promise<Uint8Array[] | undefined> {
-  const reader = stream.getReader();
-  const chunks: Uint8Array[] = [];
-  for (let length = 0; length <= maxBytes;) {
-    const { done, value } = await reader.read();
-    if (done) return chunks;
-    chunks.push(value);
-    length += value.byteLength;
-  }
-  // Not awaited: a copy is only given up when its original is, too.
-  reader.cancel().catch(() => undefined);
-  return undefined;
 }
 
 function timedOut(ms: number): DOMException {

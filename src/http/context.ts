@@ -4,7 +4,7 @@ import type { Execution, LeasedExecution } from "../idempotency/execution.js";
 import { deriveKey } from "../key.js";
 import type { Identity } from "../key/identity.js";
 import type { Answer } from "./whole-answer.js";
-import type { ResponseRecorder } from "./recorder.js";
+import type { RecordedResponse } from "../store.js";
 
 /** What a handler finds as `req.idempotency` while it runs under a key. */
 export interface IdempotencyContext extends Execution {
@@ -29,15 +29,20 @@ export interface IdempotencyContext extends Execution {
 /** A request under the middleware; without a key, `idempotency` is absent. */
 export type IdempotentRequest = IncomingMessage & { idempotency?: IdempotencyContext };
 
+/** Makes of an answer what would be recorded of it. */
+export interface AnswerRecorder {
+  recordingOf(answer: Answer): RecordedResponse;
+}
+
 /** A class for its getters: those of a literal would be made anew for every request. */
 export class ExecutionContext implements IdempotencyContext {
   readonly key: string;
   readonly token: string;
   readonly #storageKey: string;
   readonly #execution: LeasedExecution;
-  readonly #recorder: ResponseRecorder;
+  readonly #recorder: AnswerRecorder;
 
-  constructor(identity: Identity, execution: LeasedExecution, recorder: ResponseRecorder) {
+  constructor(identity: Identity, execution: LeasedExecution, recorder: AnswerRecorder) {
     this.key = identity.clientKey;
     this.token = execution.token;
     this.#storageKey = identity.key;

@@ -12,9 +12,9 @@ export interface Rule {
 
 const OPEN_TO_STORES = new Set(["src/store.ts", "src/errors.ts", "src/options.ts"]);
 /** Entries of their own, for those who want them: the main entry does not bring them along. */
-const OPTIONAL_ENTRIES = new Set(["src/client.ts", "src/otel.ts"]);
-const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts"]);
-const HTTP_FILE = /^src\/(http|lambda|problem)(\.ts$|\/)/;
+const OPTIONAL_ENTRIES = new Set(["src/client.ts", "src/fetch.ts", "src/otel.ts"]);
+const FRONT_DOORS = new Set(["src/http.ts", "src/fetch.ts", "src/lambda.ts"]);
+const HTTP_FILE = /^src\/(door|http|fetch|lambda|problem)(\.ts$|\/)/;
 const HTTP_MODULE = /^(node:)?(http|https|http2|net|tls)$/;
 const TYPES_ONLY = /^(export )?(interface|type|import type)\b/;
 const STORE_FACTORY = /^export (async )?function (\w+Store|storeFrom\w+)\b/m;
