@@ -1,7 +1,7 @@
 /** The options of the http front door: the protocol's, the key's, and what only HTTP knows. */
 import { METHODS, type IncomingMessage } from "node:http";
 import { identityRules, type IdentityOptions } from "../key/identity.js";
-import { callback, custom, integer, parseOptions, type Given } from "../options.js";
+import { callback, custom, flag, integer, parseOptions, type Given } from "../options.js";
 import { DEFAULT_DOCS_URL, ERROR_CODES, type ProblemOptions } from "../problem.js";
 import { protocolRelations, protocolRules, type ProtocolOptions } from "../idempotency/options.js";
 import type { CachedResponse } from "../store.js";
@@ -27,6 +27,11 @@ export interface HttpOptions
    * Default: `console.error`.
    */
   readonly onError: (error: unknown, req: IncomingMessage) => void;
+  /**
+   * Adds to each answer, as `Server-Timing`, what it was (`executed`, `replayed`, an error code) and how long the handler
+   * and all else took. For development: whoever gets the answers can read it. Default: false.
+   */
+  readonly serverTiming: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -55,6 +60,7 @@ export function parseHttpOptions(given?: Given<HttpOptions>): HttpOptions {
       maxResponseBytes: integer(MIB, 0, MAX_BYTES),
       onReplay: callback(() => undefined),
       onError: callback((error) => console.error(error)),
+      serverTiming: flag(false),
     },
     protocolRelations,
   );
