@@ -92,7 +92,7 @@ describe("one call is one charge", () => {
     });
 
     expect(await (await send(url, post("1"))).text()).toBe("charge 1");
-    expect(statuses).toEqual([409, 201]);
+    expect(new Set(statuses)).toEqual(new Set([409, 201]));
     expect(charges).toEqual(["1"]);
   });
 

@@ -7,7 +7,16 @@ import { answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import { encryptedStore, type EncryptionOptions } from "../../stores/encrypted.js";
 import { memoryStore } from "../../stores/memory.js";
 import { ready } from "../../stores/redis.js";
-import { acquired, completed, failure, party, proxied, three, warm } from "../redlock/stage.js";
+import {
+  acquired,
+  completed,
+  failure,
+  party,
+  PATIENT,
+  proxied,
+  three,
+  warm,
+} from "../redlock/stage.js";
 import { listen } from "../support/events.js";
 import { ledgerStore } from "../support/ledger-store.js";
 import { serve } from "../support/http.js";
@@ -224,7 +233,14 @@ test("an offer repeated after an outage has the same bytes: what a quorum has of
     await masters.close();
   });
   await warm(masters.nodes);
-  const { store: quorum, proxies, clients } = await proxied(masters.nodes);
+  const {
+    store: quorum,
+    proxies,
+    clients,
+  } = await proxied(masters.nodes, {
+    connect: PATIENT,
+    nodeTimeoutMs: 5_000,
+  });
   const [, two, third] = three(proxies);
   const store = encryptedStore(quorum, rings.first);
   const response = answer();

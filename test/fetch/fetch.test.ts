@@ -378,7 +378,7 @@ describe("a response that cannot be kept leaves as it comes, and a retry is not 
         : new Response("second");
     });
     await expect((await send({ key: "k" })).text()).rejects.toThrow("disk");
-    await expect.poll(async () => (await send({ key: "k" })).status).toBe(200);
+    await expect.poll(async () => (await send({ key: "k" })).status, { timeout: 10_000 }).toBe(200);
     expect(runs).toBe(2);
   });
 });
