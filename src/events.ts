@@ -3,6 +3,7 @@
  * the hashed ones that stores see; messages hold no raw key, body, header or credential.
  *
  * - `tracing:idempotency-kit:request:*` (TracingChannel): one keyed request, {@link RequestTrace}
+ * - `tracing:idempotency-kit:handler:*` (TracingChannel): one run of a handler, {@link HandlerTrace}
  * - `tracing:idempotency-kit:store:*` (TracingChannel): one store call, {@link StoreTrace}
  * - `idempotency-kit:event`: what an operator may have to know, {@link IdempotencyEvent}
  *
@@ -15,6 +16,7 @@ import type { ErrorCode } from "./errors.js";
 import type { TombstoneReason } from "./store.js";
 
 export const REQUEST_CHANNEL = "idempotency-kit:request";
+export const HANDLER_CHANNEL = "idempotency-kit:handler";
 export const STORE_CHANNEL = "idempotency-kit:store";
 export const EVENT_CHANNEL = "idempotency-kit:event";
 
@@ -38,6 +40,12 @@ export interface RequestTrace {
   readonly key: string;
   outcome?: RequestOutcome;
   code?: ErrorCode;
+  durationMs?: number;
+}
+
+/** Context of the handler channel. `durationMs` is there from `asyncStart` on: until the handler has ended its answer. */
+export interface HandlerTrace {
+  readonly key: string;
   durationMs?: number;
 }
 
@@ -74,6 +82,7 @@ export type IdempotencyEvent = { readonly key: string } & (
 
 const events = channel(EVENT_CHANNEL);
 const requests = tracingChannel<RequestTrace, RequestTrace>(REQUEST_CHANNEL);
+const handlers = tracingChannel<HandlerTrace, HandlerTrace>(HANDLER_CHANNEL);
 const storeCalls = tracingChannel<StoreTrace, StoreTrace>(STORE_CHANNEL);
 
 export function emit(event: IdempotencyEvent): void {
@@ -87,6 +96,11 @@ export function traceRequest<T>(
   describe: (outcome: T) => Pick<RequestTrace, "outcome" | "code">,
 ): Promise<T> {
   return trace<T, RequestTrace>(requests, { key }, run, describe);
+}
+
+/** Runs a handler under the handler channel. */
+export function traceHandler<T>(key: string, run: () => Promise<T>): Promise<T> {
+  return trace<T, HandlerTrace>(handlers, { key }, run, () => ({}));
 }
 
 /** Runs one store call under the store channel. */

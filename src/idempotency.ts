@@ -3,7 +3,7 @@
  * particular stores; the front doors (http, Lambda) bring requests to it and carry its outcomes out.
  */
 import { isRefused, type IdempotencyError } from "./errors.js";
-import { emit, traceRequest } from "./events.js";
+import { emit, traceHandler, traceRequest } from "./events.js";
 import { LEAST_LEASE_MS, leaseUntil } from "./idempotency/deadline.js";
 import { LeasedExecution } from "./idempotency/execution.js";
 import { guardStore, keep, type GuardedStore } from "./idempotency/guarded-store.js";
@@ -170,7 +170,7 @@ export class Protocol {
     const { lease, heartbeat, deadline } = holder;
     let recorded: RecordedResponse;
     try {
-      recorded = await execute(execution);
+      recorded = await traceHandler(lease.key, () => execute(execution));
     } catch (error) {
       const decided = await execution.decision;
       if (decided !== undefined) return decided;

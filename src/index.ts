@@ -11,8 +11,10 @@ export {
 } from "./errors.js";
 export {
   EVENT_CHANNEL,
+  HANDLER_CHANNEL,
   REQUEST_CHANNEL,
   STORE_CHANNEL,
+  type HandlerTrace,
   type IdempotencyEvent,
   type LeaseLostReason,
   type RequestOutcome,

@@ -1,7 +1,14 @@
 /** The options of a front door for HTTP requests: the protocol's, the key's, and those of its answers. */
 import { METHODS } from "node:http";
 import { identityRules, type IdentityOptions } from "../key/identity.js";
-import { callback, custom, integer, parseOptions, type Given } from "../options.js";
+import {
+  callback,
+  custom,
+  integer,
+  parseOptions,
+  type Given,
+  type OptionRules,
+} from "../options.js";
 import { DEFAULT_DOCS_URL, ERROR_CODES, type ProblemOptions } from "../problem.js";
 import { protocolRelations, protocolRules, type ProtocolOptions } from "../idempotency/options.js";
 import type { CachedResponse } from "../store.js";
@@ -33,6 +40,30 @@ export interface DoorOptions<Original>
 const MIB = 1024 * 1024;
 const MAX_BYTES = 1024 * MIB;
 
+export function doorRules<Original>(
+  given?: Given<DoorOptions<Original>>,
+): OptionRules<DoorOptions<Original>> {
+  return {
+    ...protocolRules(given),
+    ...identityRules<Original>(),
+    docsUrl: custom(DEFAULT_DOCS_URL, "an http or https URL", isWebUrl),
+    statusCodes: custom(
+      {},
+      `an object of error codes (${ERROR_CODES.join(", ")}) and statuses from 400 to 599`,
+      isStatusCodes,
+    ),
+    methods: custom<readonly string[]>(
+      ["POST", "PUT", "PATCH"],
+      "an array of upper-case HTTP methods",
+      (names) => Array.isArray(names) && names.every((name) => METHODS.includes(name as string)),
+    ),
+    maxBodyBytes: integer(MIB, 0, MAX_BYTES),
+    maxResponseBytes: integer(MIB, 0, MAX_BYTES),
+    onReplay: callback(() => undefined),
+    onError: callback((error) => console.error(error)),
+  };
+}
+
 /**
  * @param subject Whose options they are.
  * @throws {OptionsError} naming every mistake.
@@ -41,30 +72,7 @@ export function parseDoorOptions<Original>(
   subject: string,
   given?: Given<DoorOptions<Original>>,
 ): DoorOptions<Original> {
-  return parseOptions<DoorOptions<Original>>(
-    subject,
-    given,
-    {
-      ...protocolRules(given),
-      ...identityRules<Original>(),
-      docsUrl: custom(DEFAULT_DOCS_URL, "an http or https URL", isWebUrl),
-      statusCodes: custom(
-        {},
-        `an object of error codes (${ERROR_CODES.join(", ")}) and statuses from 400 to 599`,
-        isStatusCodes,
-      ),
-      methods: custom<readonly string[]>(
-        ["POST", "PUT", "PATCH"],
-        "an array of upper-case HTTP methods",
-        (names) => Array.isArray(names) && names.every((name) => METHODS.includes(name as string)),
-      ),
-      maxBodyBytes: integer(MIB, 0, MAX_BYTES),
-      maxResponseBytes: integer(MIB, 0, MAX_BYTES),
-      onReplay: callback(() => undefined),
-      onError: callback((error) => console.error(error)),
-    },
-    protocolRelations,
-  );
+  return parseOptions(subject, given, doorRules(given), protocolRelations);
 }
 
 function isWebUrl(value: unknown): boolean {

@@ -20,6 +20,7 @@ import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
 import type { IdempotencyContext, IdempotentRequest } from "./request.js";
 import type { Answer } from "./whole-answer.js";
+import { ServerTiming } from "./server-timing.js";
 import { readRequestBody, shieldRequest } from "./request-body.js";
 
 /** Calls the handler, or whoever else is next; with an error, whoever answers errors. */
@@ -33,6 +34,7 @@ interface Exchange {
   /** Of another middleware around this one. */
   readonly outer: IdempotencyContext | undefined;
   recorder: ResponseRecorder | undefined;
+  readonly timing: ServerTiming | undefined;
 }
 
 export class HttpDoor {
@@ -91,7 +93,9 @@ export class HttpDoor {
     if (identity === undefined) return;
     const { key, fingerprint } = identity;
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
-    const exchange: Exchange = { req, res, key, outer: req.idempotency, recorder: undefined };
+    const timing = this.#options.serverTiming ? new ServerTiming() : undefined;
+    const outer = req.idempotency;
+    const exchange: Exchange = { req, res, key, outer, recorder: undefined, timing };
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
       const recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
       exchange.recorder = recorder;
@@ -99,7 +103,8 @@ export class HttpDoor {
         recorder.recordingOf(answer),
       );
       this.#contexts.add(req.idempotency);
-      return this.#handle(exchange, next, recorder, execution);
+      const handle = () => this.#handle(exchange, next, recorder, execution);
+      return timing === undefined ? handle() : timing.ofHandler(handle);
     });
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
@@ -182,14 +187,15 @@ export class HttpDoor {
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {
-    const { req, res, key, recorder } = exchange;
+    const { req, res, key, recorder, timing } = exchange;
     switch (outcome.kind) {
       case "executed":
-        if (outcome.committed === undefined) recorder?.send();
-        else sendInstead(exchange, outcome.committed);
+        if (outcome.committed === undefined)
+          recorder?.send(timing && (() => timing.tell(res, outcome)));
+        else sendInstead(exchange, outcome, outcome.committed);
         break;
       case "replayed":
-        instead(exchange, () =>
+        instead(exchange, outcome, () =>
           sendReplay(
             res,
             outcome.response,
@@ -201,12 +207,12 @@ export class HttpDoor {
         tellOfRefusal(this.#options, outcome.error, req);
         // A refusal is nobody's result, whoever records it.
         exchange.outer?.doNotStore();
-        instead(exchange, () => this.#sendProblem(res, outcome.error));
+        instead(exchange, outcome, () => this.#sendProblem(res, outcome.error));
         break;
       case "failed":
         // A handler that destroyed its response has said all that it had to say.
         if (recorder?.destroyed !== true) tellOfFailure(this.#options, outcome.error, req);
-        instead(exchange, () => this.#sendProblem(res, handlerFailed(outcome.error)));
+        instead(exchange, outcome, () => this.#sendProblem(res, handlerFailed(outcome.error)));
         break;
       case "unprotected":
         break;
@@ -233,16 +239,18 @@ export class HttpDoor {
 }
 
 /** Answers otherwise than the handler did; where its bytes have left already, only cutting them short is honest. */
-function instead({ res, recorder }: Exchange, answer: () => void): void {
+function instead({ res, recorder, timing }: Exchange, outcome: Outcome, answer: () => void): void {
   if (recorder?.streaming === true) recorder.abort();
   else {
     recorder?.discard();
-    if (!res.destroyed) answer();
+    if (res.destroyed) return;
+    timing?.tell(res, outcome);
+    answer();
   }
 }
 
-function sendInstead(exchange: Exchange, recorded: RecordedResponse): void {
-  instead(exchange, () => sendRecorded(exchange.res, recorded));
+function sendInstead(exchange: Exchange, outcome: Outcome, recorded: RecordedResponse): void {
+  instead(exchange, outcome, () => sendRecorded(exchange.res, recorded));
 }
 
 /** Aborts when the client hangs up. */

@@ -1,11 +1,19 @@
 /** The options of the http front door. */
 import type { IncomingMessage } from "node:http";
-import { parseDoorOptions, type DoorOptions } from "../door/options.js";
-import type { Given } from "../options.js";
+import { doorRules, type DoorOptions } from "../door/options.js";
+import { protocolRelations } from "../idempotency/options.js";
+import { flag, parseOptions, type Given } from "../options.js";
 
-export interface HttpOptions extends DoorOptions<IncomingMessage> {}
+export interface HttpOptions extends DoorOptions<IncomingMessage> {
+  /**
+   * Adds to each answer, as `Server-Timing`, what it was (`executed`, `replayed`, an error code) and how long the handler
+   * and all else took. For development: whoever gets the answers can read it. Default: false.
+   */
+  readonly serverTiming: boolean;
+}
 
 /** @throws {OptionsError} naming every mistake. */
 export function parseHttpOptions(given?: Given<HttpOptions>): HttpOptions {
-  return parseDoorOptions<IncomingMessage>("idempotency", given);
+  const rules = { ...doorRules<IncomingMessage>(given), serverTiming: flag(false) };
+  return parseOptions<HttpOptions>("idempotency", given, rules, protocolRelations);
 }

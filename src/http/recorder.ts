@@ -108,8 +108,8 @@ export class ResponseRecorder {
     return recordingOfAnswer(this.#res, this.#before, this.#maxBytes, answer);
   }
 
-  /** Sends what was recorded, or ends what was streamed. */
-  send(): void {
+  /** Sends what was recorded, or ends what was streamed; `addFields` may add to a head that has not left. */
+  send(addFields?: () => void): void {
     const res = this.#res;
     const head = this.#head;
     const streamed = this.#phase === "streaming";
@@ -118,6 +118,7 @@ export class ResponseRecorder {
     else if (this.#hangUp.gone) this.#endForNobody();
     // Somebody outside may have answered while the key was claimed.
     else if (head !== undefined && !res.headersSent) {
+      addFields?.();
       const answer = { ...statusOf(head), body: this.#held.take() };
       // Where nothing asks for chunks, a length serves the client better: the body is there as a whole.
       const chunked = head.chunked && (this.#trailers.length > 0 || asksForChunks(res));

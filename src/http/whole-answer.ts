@@ -51,7 +51,7 @@ export function recordingOfAnswer(
   }
 }
 
-function fieldsOf(headers: NonNullable<Answer["headers"]>): HeaderFields {
+export function fieldsOf(headers: NonNullable<Answer["headers"]>): HeaderFields {
   return Object.entries(headers).flatMap(([name, value]) =>
     (Array.isArray(value) ? (value as string[]) : [value]).map(
       (one) => [name, String(one)] as const,
@@ -59,11 +59,11 @@ function fieldsOf(headers: NonNullable<Answer["headers"]>): HeaderFields {
   );
 }
 
-function isJson(body: unknown): boolean {
+export function isJson(body: unknown): boolean {
   return body !== undefined && typeof body !== "string" && !(body instanceof Uint8Array);
 }
 
-function bytesOf(body: unknown): Buffer {
+export function bytesOf(body: unknown): Buffer {
   if (body === undefined) return Buffer.alloc(0);
   if (typeof body === "string") return Buffer.from(body);
   // A copy: the writer may reuse its buffer.

@@ -15,8 +15,9 @@ const NEVER_KEPT = new Set([
   "content-length",
   "date",
   "age",
-  // The kit's own mark: it says something of one answer, not of the response.
+  // Of one answer, not of the response: the kit's own mark, and how long it took.
   "idempotency-replayed",
+  "server-timing",
 ]);
 
 /** Credentials and challenges: kept only where the option `storeHeaders` names them. */

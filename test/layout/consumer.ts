@@ -45,7 +45,7 @@ export async function consumer(
   const modules = join(folder, "node_modules");
   await mkdir(modules);
   await symlink(ROOT, join(modules, "idempotency-kit"));
-  for (const name of ["express", "@types", ...peers]) {
+  for (const name of ["express", "prom-client", "@opentelemetry", "@types", ...peers]) {
     await symlink(join(ROOT, "node_modules", name), join(modules, name));
   }
   const files = {

@@ -14,11 +14,14 @@ const OPEN_TO_STORES = new Set(["src/store.ts", "src/errors.ts", "src/options.ts
 /** Where stores and protocol meet: its variables are checked by the rules of the options that they stand for. */
 const ENVIRONMENT = "stores/from-env.ts";
 const OPEN_TO_ENVIRONMENT = new Set(["src/idempotency/options.ts", "src/key/identity.ts"]);
-const FRONT_DOORS = new Set(["src/http.ts", "src/lambda.ts", "src/middy.ts"]);
-const HTTP_FILE = /^src\/(door|http|lambda|middy|problem)(\.ts$|\/)/;
+/** Entries of their own, for those who want them: the main entry does not bring them along. */
+const OPTIONAL_ENTRIES = new Set(["src/client.ts", "src/fetch.ts", "src/otel.ts"]);
+const FRONT_DOORS = new Set(["src/http.ts", "src/fetch.ts", "src/lambda.ts", "src/middy.ts"]);
+const HTTP_FILE = /^src\/(door|http|fetch|lambda|middy|problem)(\.ts$|\/)/;
 const HTTP_MODULE = /^(node:)?(http|https|http2|net|tls)$/;
 const TYPES_ONLY = /^(export )?(interface|type|import type)\b/;
 const STORE_FACTORY = /^export (async )?function (\w+Store|storeFrom\w+)\b/m;
+const TELEMETRY = "@opentelemetry/api";
 const MAX_LINES = 350;
 
 export const RULES: Readonly<Record<string, Rule>> = {
@@ -68,6 +71,17 @@ export const RULES: Readonly<Record<string, Rule>> = {
       "src/index.ts": 'export { idempotency } from "./http.js";',
     }),
     reports: ["infra/a.ts -> src/http.ts"],
+  },
+
+  "the main entry brings along no optional one": {
+    check: (project) =>
+      chains(allImports(project), "src/index.ts", (target) => OPTIONAL_ENTRIES.has(target)),
+    broken: planted({
+      "src/index.ts": 'export * from "./a.js";',
+      "src/a.ts": 'import { instrument } from "./otel.js";',
+      "src/otel.ts": "",
+    }),
+    reports: ["src/index.ts -> src/a.ts -> src/otel.ts"],
   },
 
   "the protocol and all that it reaches know no HTTP server": {
@@ -133,34 +147,40 @@ export const RULES: Readonly<Record<string, Rule>> = {
     reports: ["src/a.ts", "stores/b.ts"],
   },
 
-  "packages are imported by stores alone, each by one store; types of them by any": {
-    check: (project) => {
-      const bare = allImports(project).filter(({ specifier }) => !/^(\.|node:)/.test(specifier));
-      const values = bare.filter(({ from, typeOnly }) => isIn("stores", from) && !typeOnly);
-      return bare
-        .filter(({ from, target, typeOnly }) => {
-          if (isIn("src", from)) return true;
-          if (typeOnly || !isIn("stores", from)) return false;
-          return values.some(
-            (other) => other.target === target && familyOf(other.from) !== familyOf(from),
-          );
-        })
-        .map(arrow);
+  "packages are imported by stores, each by one; types of them by any store; OpenTelemetry's API by src/otel.ts":
+    {
+      check: (project) => {
+        const bare = allImports(project).filter(({ specifier }) => !/^(\.|node:)/.test(specifier));
+        const values = bare.filter(({ from, typeOnly }) => isIn("stores", from) && !typeOnly);
+        return bare
+          .filter(({ from, target, typeOnly }) => {
+            if (isIn("src", from)) return target !== TELEMETRY || !/^src\/otel[./]/.test(from);
+            if (typeOnly || !isIn("stores", from)) return false;
+            return values.some(
+              (other) => other.target === target && familyOf(other.from) !== familyOf(from),
+            );
+          })
+          .map(arrow);
+      },
+      broken: planted({
+        "stores/a.ts": 'import { Redis } from "ioredis";',
+        "stores/a/part.ts": 'import { Cluster } from "ioredis";',
+        "stores/b.ts": 'import type { Redis } from "ioredis";',
+        "stores/c.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
+        "stores/d.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
+        "src/d.ts": 'import ms from "ms";\nimport { hash } from "node:crypto";',
+        "src/e.ts": 'import { trace } from "@opentelemetry/api";',
+        "src/otel.ts": 'import { trace } from "@opentelemetry/api";\nimport ms from "ms";',
+        "src/otel/part.ts": 'import type { Span } from "@opentelemetry/api";',
+      }),
+      reports: [
+        "stores/c.ts -> @aws-sdk/client-dynamodb",
+        "stores/d.ts -> @aws-sdk/client-dynamodb",
+        "src/d.ts -> ms",
+        "src/e.ts -> @opentelemetry/api",
+        "src/otel.ts -> ms",
+      ],
     },
-    broken: planted({
-      "stores/a.ts": 'import { Redis } from "ioredis";',
-      "stores/a/part.ts": 'import { Cluster } from "ioredis";',
-      "stores/b.ts": 'import type { Redis } from "ioredis";',
-      "stores/c.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
-      "stores/d.ts": 'import { DynamoDB } from "@aws-sdk/client-dynamodb";',
-      "src/d.ts": 'import ms from "ms";\nimport { hash } from "node:crypto";',
-    }),
-    reports: [
-      "stores/c.ts -> @aws-sdk/client-dynamodb",
-      "stores/d.ts -> @aws-sdk/client-dynamodb",
-      "src/d.ts -> ms",
-    ],
-  },
 
   "what a store imports is an optional peer of the package, also where it is only types": {
     check: (project) => {
