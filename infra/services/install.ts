@@ -35,6 +35,13 @@ const JAVA: Program = {
     "(Debian, Ubuntu: apt-get install default-jre-headless; macOS: brew install openjdk), or set JAVA_HOME.",
 };
 
+const WRK: Program = {
+  command: "wrk",
+  debianPackage: "wrk",
+  elsewhere: () => undefined,
+  missing: "wrk is not on the path (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk).",
+};
+
 /** A slow mirror, not a hung one. */
 const INSTALL_TIMEOUT_MS = 300_000;
 
@@ -65,6 +72,11 @@ export function redisServer(): Promise<string> {
 /** The path of `java`: of `$JAVA_HOME`, else as {@link redisServer} is found. */
 export function java(): Promise<string> {
   return pathOf(JAVA);
+}
+
+/** The path of `wrk`, which puts load on servers; found as {@link redisServer} is. */
+export function wrk(): Promise<string> {
+  return pathOf(WRK);
 }
 
 const installing = new Map<Program, Promise<string>>();
