@@ -35,14 +35,23 @@ try {
     failures.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
     progress(`FAILED ${failures.at(-1)}`);
   };
-  const bench: Bench = { settings, services, load, progress, failed };
+  const shared: Bench = { settings, services, load, progress, failed };
+  /** One that breaks costs its own figures only, and says so. */
+  const attempt = async <T>(name: string, none: T, measure: (bench: Bench) => Promise<T>) => {
+    try {
+      return await measure(shared);
+    } catch (error) {
+      failed(name, error);
+      return none;
+    }
+  };
   const measured = {
-    throughput: await measureThroughput(bench),
-    trips: await countTrips(bench),
-    distances: await measureDistance(bench),
-    growth: await measureGrowth(bench),
-    footprint: await measureFootprint(bench),
-    bundles: await measureLambda(bench),
+    throughput: await attempt("throughput", [], measureThroughput),
+    trips: await attempt("trips", [], countTrips),
+    distances: await attempt("distance", [], measureDistance),
+    growth: await attempt("growth", [], measureGrowth),
+    footprint: await attempt("footprint", { inFlight: [], units: [] }, measureFootprint),
+    bundles: await attempt("lambda", [], measureLambda),
   };
   const { rounds, seconds, quick, only } = settings;
   const minutes = Math.round((performance.now() - startedAt) / 60_000);

@@ -14,8 +14,10 @@ export function spread(samples: readonly number[]): Spread {
   return { median: (below + above) / 2, min, max };
 }
 
-/** Round by round, so that what slowed both down cancels out. */
-export function ratio(samples: readonly number[], to: readonly number[]): Spread {
-  const ratios = samples.map((sample, round) => sample / (to[round] ?? Number.NaN));
-  return spread(ratios.filter((value) => Number.isFinite(value)));
+/** Round by round, so that what slowed both down cancels out; without a round that both have, nothing. */
+export function ratio(samples: readonly number[], to: readonly number[]): Spread | undefined {
+  const ratios = samples
+    .map((sample, round) => sample / (to[round] ?? 0))
+    .filter((value) => Number.isFinite(value));
+  return ratios.length === 0 ? undefined : spread(ratios);
 }

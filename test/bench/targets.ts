@@ -89,6 +89,7 @@ function ratioTarget(
   const [row, other] = [find(results, of), find(results, to)];
   if (row === undefined || other === undefined) return [];
   const measured = ratio(perSecond(row.samples), perSecond(other.samples));
+  if (measured === undefined) return [];
   return [
     {
       what,
@@ -112,7 +113,8 @@ function peerTargets(results: Results): Target[] {
               find(results, [group.name, name, kind], size),
             );
             if (own === undefined || theirs === undefined) return [];
-            return [{ kind, size, by: ratio(perSecond(own.samples), perSecond(theirs.samples)) }];
+            const by = ratio(perSecond(own.samples), perSecond(theirs.samples));
+            return by === undefined ? [] : [{ kind, size, by }];
           }),
         );
         const [worst] = all.toSorted((a, b) => a.by.median - b.by.median);

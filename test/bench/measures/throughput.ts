@@ -114,8 +114,8 @@ export async function take(
   const runs = after.executions - before.executions;
   return {
     ...result,
-    cpuUs: (after.cpuUs - before.cpuUs) / result.requests,
-    commands: (commandsAfter - commandsBefore) / result.requests,
+    cpuUs: (after.cpuUs - before.cpuUs) / Math.max(1, result.requests),
+    commands: (commandsAfter - commandsBefore) / Math.max(1, result.requests),
     wrong: kind === "replay" ? runs : Math.max(0, result.requests - runs),
   };
 }

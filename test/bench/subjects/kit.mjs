@@ -9,11 +9,12 @@ export function protect(store) {
 async function fill(store, from, to) {
   const body = Buffer.alloc(200, "x");
   for (let at = from; at < to; at += 1) {
-    const { lease } = await store.lock(`filled-${at}`, "f".repeat(43), 60_000);
+    const claim = await store.lock(`filled-${at}`, "f".repeat(43), 60_000);
+    if (claim.state !== "acquired") continue;
     const timestamp = Date.now();
     const headers = [["Content-Type", "application/json"]];
     const times = { timestamp, expiresAt: timestamp + 86_400_000 };
     const response = { statusCode: 201, headers, body, fingerprint: "f".repeat(43), ...times };
-    await store.set(lease, response, 86_400_000);
+    await store.set(claim.lease, response, 86_400_000);
   }
 }

@@ -57,6 +57,11 @@ export function readOrder(req, done) {
 
 /** The handler of every subject on Express, behind `express.json()`. */
 export async function handleExpress(req, res) {
+  // Behind the kit, Express's parser finds no body where the client has gone meanwhile: at the end of each load.
+  if (req.body === undefined) {
+    res.status(400).end();
+    return;
+  }
   const body = receipt(req.body, req.url);
   if (req.url === "/held") await mayAnswer(req.url);
   res.status(201).json(body);
