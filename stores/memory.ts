@@ -3,8 +3,9 @@ import { randomUUID } from "node:crypto";
 import { LockFailedError, StoreUnavailableError } from "../src/errors.js";
 import { callback, integer, parseOptions, type Given } from "../src/options.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../src/store.js";
-import { Entries, type Entry, type HeldEntry, type RecordEntry } from "./memory/entries.js";
-import { decodeRecord, encodeRecord } from "./record.js";
+import { Entries, type HeldEntry, type RecordEntry } from "./memory/entries.js";
+import { ENTRY_BYTES, isLive, LARGEST_SHARE, recordEntry, responseOf } from "./memory/frames.js";
+import { decodeRecord } from "./record.js";
 
 /** A response that the store could not keep although its time was not over. */
 export interface Eviction {
@@ -54,13 +55,9 @@ export interface MemoryStore extends Store {
 const MOST_ENTRIES = 2 ** 24;
 // Room for a dozen leases with the longest keys and fingerprints.
 const LEAST_BYTES = 16 * 1024;
-// What an entry takes besides its key and frame: measured with small records on Node 20, rounded up.
-const ENTRY_BYTES = 512;
 // At most what a tombstone's frame has besides token and fingerprint.
 const TOMBSTONE_BYTES = 32;
 const FULL = "The memory store is full of live leases. Raise maxEntries or maxBytes.";
-// For one large response, many others would lose their protection; a tombstone only costs it its replay.
-const LARGEST_SHARE = 1 / 8;
 
 /**
  * Keeps leases and records in this process: they end with it, and other processes see nothing of them.
@@ -171,6 +168,7 @@ function complete(shelf: Shelf, lease: Lease, response: CachedResponse, ttlMs: n
   const record = recordEntry(lease, response, until);
   if (entry !== undefined) entries.drop(entry);
   entries.reap(now);
+  // Many others would lose their protection for a larger one; a tombstone only costs it its replay.
   if (record.bytes <= largest && entries.makeRoom(record.bytes, now)) {
     entries.add(record);
     return { state: "stored" };
@@ -197,25 +195,9 @@ function clear({ entries }: Shelf, key: string): boolean {
   return isLive(entry);
 }
 
-function isLive(entry: Entry, now = performance.now()): boolean {
-  return entry.until > now;
-}
-
 function heldUnder(lease: Lease, entries: Entries): HeldEntry | undefined {
   const entry = entries.at(lease.key);
   return entry?.kind === "held" && entry.token === lease.token && isLive(entry) ? entry : undefined;
-}
-
-/** The frame gets memory of its own: a piece of Node's buffer pool would keep all of its 8 KiB alive. */
-function recordEntry({ key, token }: Lease, response: CachedResponse, until: number): RecordEntry {
-  const frame = encodeRecord({ token, response }, (size) => Buffer.allocUnsafeSlow(size));
-  const bytes = ENTRY_BYTES + key.length + frame.length;
-  return { kind: "record", key, token, frame, bytes, until, place: 0 };
-}
-
-/** From a copy, because the body that callers get is a view of what is decoded. */
-function responseOf({ frame }: RecordEntry): CachedResponse {
-  return decodeRecord(Buffer.from(frame)).response;
 }
 
 function tombstoneOf(response: CachedResponse): CachedResponse {

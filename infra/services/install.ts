@@ -44,6 +44,13 @@ const CHROMIUM: Program = {
     "or set CHROMIUM to the path of any Chromium or Chrome.",
 };
 
+const WRK: Program = {
+  command: "wrk",
+  debianPackage: "wrk",
+  elsewhere: () => undefined,
+  missing: "wrk is not on the path (Debian, Ubuntu: apt-get install wrk; macOS: brew install wrk).",
+};
+
 /** A slow mirror, not a hung one. */
 const INSTALL_TIMEOUT_MS = 300_000;
 
@@ -79,6 +86,11 @@ export function java(): Promise<string> {
 /** The path of a browser: `$CHROMIUM`, else as {@link redisServer} is found. */
 export function chromium(): Promise<string> {
   return pathOf(CHROMIUM);
+}
+
+/** The path of `wrk`, which puts load on servers; found as {@link redisServer} is. */
+export function wrk(): Promise<string> {
+  return pathOf(WRK);
 }
 
 const installing = new Map<Program, Promise<string>>();

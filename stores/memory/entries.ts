@@ -94,6 +94,15 @@ export class Entries {
     }
   }
 
+  /** Makes it the last that goes when room is needed. */
+  touch(entry: RecordEntry): void {
+    if (entry === this.#newest) return;
+    this.#link(entry.older, entry.newer);
+    this.#link(this.#newest, entry);
+    entry.newer = undefined;
+    this.#newest = entry;
+  }
+
   renew(entry: HeldEntry, until: number): void {
     entry.until = until;
     this.#leases.moved(entry);

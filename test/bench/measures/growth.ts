@@ -1,0 +1,87 @@
+/** The same load beside ever more stored keys: flat where it should be flat. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Bench } from "../bench.js";
+import { wanted } from "../settings.js";
+import { Subject } from "../subject.js";
+import { subjectNamed, type SubjectSpec } from "../subjects.js";
+import { CONNECTIONS, take, type Sample } from "./throughput.js";
+
+export interface Growth {
+  readonly subject: string;
+  readonly keys: number;
+  readonly fresh: readonly Sample[];
+  readonly replay: readonly Sample[];
+}
+
+const KEYS = [1e2, 1e4, 1e6] as const;
+const QUICK_KEYS = [1e2, 1e4] as const;
+
+/** DynamoDB Local takes a quarter of an hour for a million: there, the service's own promise has to do. */
+const MOST_IN_DYNAMODB = 1e4;
+
+/** So many at a time, for a subject that would be silent for long otherwise. */
+const BATCH = 10_000;
+
+export async function measureGrowth(bench: Bench): Promise<Growth[]> {
+  const all: Growth[] = [];
+  for (const name of ["kit-memory", "kit-redis", "kit-redlock", "kit-dynamodb"]) {
+    const spec = subjectNamed(name);
+    if (wanted(bench.settings, "growth", name, spec.store)) all.push(...(await grow(bench, spec)));
+  }
+  return all;
+}
+
+async function grow(bench: Bench, spec: SubjectSpec): Promise<Growth[]> {
+  const { settings, services } = bench;
+  const counts = (settings.quick ? QUICK_KEYS : KEYS).filter(
+    (keys) => spec.store !== "dynamodb" || keys <= MOST_IN_DYNAMODB,
+  );
+  const all: Growth[] = [];
+  for (const keys of counts) {
+    bench.progress(`growth: ${spec.name} beside ${keys} keys`);
+    const fresh: Sample[] = [];
+    const replay: Sample[] = [];
+    for (let round = 0; round < settings.rounds; round += 1) {
+      await using subject = await Subject.start(spec, services.addresses);
+      for (const [kind, samples] of [
+        ["fresh", fresh],
+        ["replay", replay],
+      ] as const) {
+        const point = { kind, size: 200, connections: CONNECTIONS };
+        await take(bench, spec, subject, point, settings.warmUpSeconds);
+        // Its last requests are on their way, though nobody waits for them.
+        await sleep(200);
+        await services.flush(spec.store);
+        await fill(bench, spec, subject, keys);
+        samples.push(await take(bench, spec, subject, point, settings.seconds));
+      }
+      await services.flush(spec.store);
+    }
+    all.push({ subject: spec.name, keys, fresh, replay });
+  }
+  return all;
+}
+
+async function fill(
+  { services }: Bench,
+  { store }: SubjectSpec,
+  subject: Subject,
+  keys: number,
+): Promise<void> {
+  if (store !== "redis" && store !== "redlock") {
+    for (let from = 0; from < keys; from += BATCH) {
+      await subject.ask("fill", { from, to: Math.min(from + BATCH, keys) });
+    }
+    return;
+  }
+  // One record as the kit writes it, and copies of it made by the server.
+  await subject.ask("fill", { from: 0, to: 1 });
+  for (const node of services.nodes(store)) {
+    await node.command("EVAL", COPY, "1", "idempotency:filled-0", `${keys}`);
+  }
+}
+
+const COPY = `
+local record = redis.call('GET', KEYS[1])
+for at = 1, ARGV[1] - 1 do redis.call('SET', 'idempotency:copy-' .. at, record, 'PX', 86400000) end
+`;

@@ -1,0 +1,4 @@
+/** No idempotency at all. */
+import { handle, serve } from "./subject.mjs";
+
+serve(handle);

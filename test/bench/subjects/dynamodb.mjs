@@ -1,0 +1,34 @@
+/** One client for all that speak to DynamoDB, with the same limits, and a count of what they are billed. */
+import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
+import { services } from "./subject.mjs";
+
+export const TABLE = services.table;
+
+let units = 0;
+let requests = 0;
+
+export const dynamodb = new DynamoDBClient({
+  endpoint: services.dynamodb,
+  region: "eu-central-1",
+  credentials: { accessKeyId: "anyone", secretAccessKey: "anything" },
+  requestHandler: { requestTimeout: 5_000, throwOnRequestTimeout: true },
+});
+
+/** Only where it is asked for: the answers grow by it. */
+function countUnits() {
+  const counted = (next) => async (args) => {
+    requests += 1;
+    const result = await next({
+      ...args,
+      input: { ...args.input, ReturnConsumedCapacity: "TOTAL" },
+    });
+    const capacity = [result.output.ConsumedCapacity ?? []].flat();
+    for (const { CapacityUnits = 0 } of capacity) units += CapacityUnits;
+    return result;
+  };
+  dynamodb.middlewareStack.add(counted, { step: "initialize", name: "countUnits" });
+}
+
+if (process.env.BENCH_COUNT_UNITS) countUnits();
+
+export const commands = { units: () => ({ units, requests }) };

@@ -1,0 +1,20 @@
+/** The kit as its README says, and ways to fill its store without sending requests. */
+import { idempotency } from "../../../dist/src/index.js";
+
+export function protect(store) {
+  const safe = idempotency(store, { required: true });
+  return { safe, commands: { fill: ({ from, to }) => fill(store, from, to) } };
+}
+
+async function fill(store, from, to) {
+  const body = Buffer.alloc(200, "x");
+  for (let at = from; at < to; at += 1) {
+    const claim = await store.lock(`filled-${at}`, "f".repeat(43), 60_000);
+    if (claim.state !== "acquired") continue;
+    const timestamp = Date.now();
+    const headers = [["Content-Type", "application/json"]];
+    const times = { timestamp, expiresAt: timestamp + 86_400_000 };
+    const response = { statusCode: 201, headers, body, fingerprint: "f".repeat(43), ...times };
+    await store.set(claim.lease, response, 86_400_000);
+  }
+}
