@@ -1,4 +1,5 @@
-/** `node dist/infra/services/main.js [single|masters|cluster|sentinel]`: a Redis to develop against, without Docker. */
+/** `node dist/infra/services/main.js [single|masters|cluster|sentinel|dynamodb]`: a server to develop against, without Docker. */
+import { startDynamodb } from "./dynamodb.js";
 import { startCluster, startMasters, startRedis, startSentinel } from "./redis.js";
 
 interface Service {
@@ -14,6 +15,7 @@ const SERVICES: Readonly<Record<string, () => Promise<Service>>> = {
   masters: () => startMasters(MASTERS),
   cluster: async () => withUrls(await startCluster()),
   sentinel: async () => withUrls(await startSentinel()),
+  dynamodb: async () => withUrls(await startDynamodb()),
 };
 
 const name = process.argv[2] ?? "single";

@@ -11,6 +11,8 @@ export interface LaunchOptions {
   /** A line of the server's output that says it takes connections. */
   readonly readyWhen: RegExp;
   readonly env?: Readonly<Record<string, string>>;
+  /** Where it runs, and leaves what it writes. */
+  readonly cwd?: string;
   readonly startTimeoutMs?: number;
 }
 
@@ -64,13 +66,14 @@ export async function launch(options: LaunchOptions): Promise<ServerProcess> {
   return handleOf(child, () => output);
 }
 
-function spawnBound({ command, args, env }: LaunchOptions): ChildProcess {
+function spawnBound({ command, args, env, cwd }: LaunchOptions): ChildProcess {
   const setpriv = process.platform === "linux" ? findOnPath("setpriv") : undefined;
   const [file, argv] =
     setpriv === undefined ? [command, args] : [setpriv, ["--pdeathsig", "KILL", command, ...args]];
   return spawn(file, argv, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...env },
+    cwd,
   });
 }
 
