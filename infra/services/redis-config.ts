@@ -15,6 +15,8 @@ export interface RedisNodeOptions {
   /** A certificate of its own, or one that it shares with the nodes that it talks to. */
   readonly tls?: boolean | Certificate;
   readonly config?: RedisConfig;
+  /** Over the environment of this process: what is preloaded, for example. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Text by file name. */

@@ -45,6 +45,7 @@ interface Site {
   readonly dir: string;
   readonly port: number;
   readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
 }
 
 const folders = new Set<string>();
@@ -64,14 +65,15 @@ const COMMAND_TIMEOUT_MS = 5_000;
 
 export async function startRedis(options: RedisNodeOptions = {}): Promise<RedisNode> {
   const certificate = certificateOf(options);
-  const { site, server } = await startOnFreePort("redis.conf", [], async (port, dir) => ({
+  const filesFor = async (port: number, dir: string): Promise<Files> => ({
     "redis.conf": configText({
       ...(await basics(port, dir, options)),
       ...(certificate === undefined ? {} : tlsConfig(port, dir)),
       ...options.config,
     }),
     ...tlsFiles(certificate),
-  }));
+  });
+  const { site, server } = await startOnFreePort("redis.conf", [], filesFor, options.env);
   const password = options.config?.["requirepass"];
   return nodeOf(site, server, {
     persistent: options.persistence !== "none",
@@ -100,6 +102,7 @@ async function startOnFreePort(
   configName: string,
   args: readonly string[],
   filesFor: (port: number, dir: string) => Files | Promise<Files>,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<{ site: Site; server: ServerProcess }> {
   for (let tries = 1; ; tries += 1) {
     const port = await freePort();
@@ -108,7 +111,7 @@ async function startOnFreePort(
     try {
       const files = Object.entries(await filesFor(port, dir));
       await Promise.all(files.map(([name, text]) => writeFile(join(dir, name), text)));
-      const site = { dir, port, args: [join(dir, configName), ...args] };
+      const site = { dir, port, args: [join(dir, configName), ...args], env };
       return { site, server: await launchAt(site) };
     } catch (error) {
       await removeFolder(dir);
@@ -124,8 +127,8 @@ async function removeFolder(dir: string): Promise<void> {
   folders.delete(dir);
 }
 
-async function launchAt(site: Site): Promise<ServerProcess> {
-  return launch({ command: await redisServer(), args: site.args, readyWhen: READY });
+async function launchAt({ args, env }: Site): Promise<ServerProcess> {
+  return launch({ command: await redisServer(), args, readyWhen: READY, env });
 }
 
 interface NodeTraits {
