@@ -5,7 +5,7 @@ import { chromium as chromiumPath } from "../../infra/services/install.js";
 import { killAll, startSupervised } from "../e2e/demo.js";
 
 /** For a browser on a busy machine; nothing here waits that long. */
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 let browser: Browser;
 
@@ -114,7 +114,7 @@ test(
   async () => {
     const { origin } = await startSupervised();
     const { page, errors } = await open(origin);
-    await page.getByLabel(/The card network takes/).fill("2");
+    await page.getByLabel(/The card network takes/).fill("6");
 
     await page.getByRole("button", { name: "Pay", exact: true }).click();
     await page.getByText("running", { exact: true }).waitFor();
