@@ -55,7 +55,7 @@ async function pay(ports: readonly number[], key: string, first: number): Promis
 
 test(
   `${CLOCKS_AHEAD_MS.length} processes, ${KEYS} keys, ${DUPLICATES} duplicates each: ${KEYS} executions, one answer per key`,
-  { timeout: 180_000 },
+  { timeout: 300_000 },
   async () => {
     const ports = await Promise.all(CLOCKS_AHEAD_MS.map(startServer));
     const keys = Array.from({ length: KEYS }, (_, at) => `key-${at}`);

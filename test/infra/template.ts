@@ -133,9 +133,9 @@ class Checker {
           this.#value(`${path}.${name}`, one, type.element),
         );
       case "string":
-        if (typeof value === "object") return wrong();
-        if (type.allowedValues?.includes(String(value)) === false) {
-          this.mistakes.push(`${path}: '${String(value)}' is none of ${type.allowedValues.join()}`);
+        if (typeof value !== "string") return typeof value === "object" ? wrong() : undefined;
+        if (type.allowedValues?.includes(value) === false) {
+          this.mistakes.push(`${path}: '${value}' is none of ${type.allowedValues.join()}`);
         }
         return undefined;
       case "boolean":
@@ -143,8 +143,12 @@ class Checker {
       case "integer":
       case "number":
         return Number.isFinite(Number(value)) ? undefined : wrong();
-      // Any of several types, free JSON, dates, tags: CloudFormation itself is not strict about those.
-      default:
+      case "date-time":
+      case "json":
+      case "null":
+      case "tag":
+      case "union":
+        // Free in form, or CloudFormation itself is not strict.
         return undefined;
     }
   }
