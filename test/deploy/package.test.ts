@@ -54,6 +54,16 @@ describe("the package", () => {
   });
 });
 
+describe("packaging", () => {
+  test("reached no network: it had been ended otherwise", async () => {
+    const curious = ["--import", NO_NETWORK, "-e", "fetch('http://192.0.2.1')"];
+    await expect(run(process.execPath, curious)).rejects.toMatchObject({
+      code: 70,
+      stderr: expect.stringContaining("192.0.2.1"),
+    });
+  });
+});
+
 describe("the template", () => {
   test("is right by AWS' specification: types, properties, references", async () => {
     expect(await mistakesIn(template)).toEqual([]);
