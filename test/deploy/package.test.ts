@@ -55,6 +55,15 @@ describe("the package", () => {
 });
 
 describe("packaging", () => {
+  test("needs tools that the project's own installation is spared", async () => {
+    const [own, tools] = await Promise.all(
+      ["", "infra/deploy/"].map((at) => readFile(`${ROOT}${at}package-lock.json`, "utf8")),
+    );
+    const heavy = /"node_modules\/serverless(-offline)?"/;
+    expect(tools).toMatch(heavy);
+    expect(own).not.toMatch(heavy);
+  });
+
   test("reached no network: it had been ended otherwise", async () => {
     const curious = ["--import", NO_NETWORK, "-e", "fetch('http://192.0.2.1')"];
     await expect(run(process.execPath, curious)).rejects.toMatchObject({
