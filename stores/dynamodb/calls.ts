@@ -65,8 +65,10 @@ export class Calls {
     bulky = false,
   ): Promise<Output> {
     for (let attempt = 1; ; attempt += 1) {
-      const left = deadline - performance.now();
-      const limitMs = bulky ? left : Math.min(left, this.#options.requestTimeoutMs);
+      const leftMs = deadline - performance.now();
+      const limitMs = bulky ? leftMs : Math.min(leftMs, this.#options.requestTimeoutMs);
+      // An earlier request of the same verb may have used up all the time.
+      if (limitMs <= 0) throw outOfTime(this.#options.timeoutMs);
       try {
         return await this.#attempt(new Request(input), limitMs);
       } catch (error) {
@@ -92,7 +94,7 @@ export class Calls {
       if (!this.clock.known) this.clock.trustOwn();
       return output as Output;
     } catch (error) {
-      throw abort.signal.aborted ? timedOut(limitMs) : error;
+      throw abort.signal.aborted ? outOfTime(limitMs) : error;
     } finally {
       clearTimeout(timer);
     }
@@ -118,7 +120,7 @@ export class Calls {
 }
 
 /** A client with limits, for when none is given. Repeating is left to `Calls`, which know the deadline. */
-export function ownClient(options: Omit<ClientOptions, "client">): DynamoDBClient {
+function ownClient(options: Omit<ClientOptions, "client">): DynamoDBClient {
   const { region, endpoint, timeoutMs, requestTimeoutMs } = options;
   return new DynamoDBClient({
     ...(region === undefined ? {} : { region }),
@@ -139,10 +141,11 @@ export async function backOff(attempt: number, deadline: Deadline): Promise<bool
   const backoffMs = longestMs * Math.random();
   if (performance.now() + backoffMs >= deadline) return false;
   await delay(backoffMs);
-  return true;
+  // Timers are late on a busy machine.
+  return performance.now() < deadline;
 }
 
-function timedOut(limitMs: number): Error {
+function outOfTime(limitMs: number): Error {
   const message = `no reply within ${Math.round(limitMs)} ms`;
   return Object.assign(new Error(message), { name: "TimeoutError" });
 }

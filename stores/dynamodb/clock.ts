@@ -12,6 +12,12 @@ const PRECISION_MS = 1_000;
  */
 const MAX_STEP_MS = 250;
 
+/**
+ * A reply that took longer says too little: half of that may be its error. One that was on its way while the process was
+ * frozen, or its clock was set, is among those.
+ */
+const MAX_ROUND_TRIP_MS = 2_000;
+
 export class ServerClock {
   /** What to add to this process's wall clock. */
   #offsetMs = 0;
@@ -40,7 +46,8 @@ export class ServerClock {
    */
   hear(date: string | undefined, sentAt: number): void {
     const told = Date.parse(date ?? "");
-    if (Number.isNaN(told)) return;
+    const roundTripMs = Date.now() - sentAt;
+    if (Number.isNaN(told) || roundTripMs < 0 || roundTripMs > MAX_ROUND_TRIP_MS) return;
     const low = told - Date.now();
     const high = told + PRECISION_MS - sentAt;
     const before = this.known ? this.#offsetMs : (low + high) / 2;

@@ -20,8 +20,12 @@ const RETRYABLE: ReadonlySet<string> = new Set([
   "TransactionInProgressException",
 ]);
 
-/** What an operator should do, by the name of the error. */
+/** The SDK has no name for it. */
+const NO_REGION = "Region is missing";
+
+/** What an operator should do, by the name of the error, or its message where it has none. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/^Error: Region is missing/, "Set the option region, or AWS_REGION."],
   [
     /^ResourceNotFound/,
     "Create the table with createTable() or infra/table.yml, and check tableName and region.",
@@ -40,7 +44,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
   [/^TransactionCanceled/, "Other requests write the same items: a retry may succeed."],
   [
-    /Throttl|Throughput|RequestLimit/,
+    /^\w*(Throttl|Throughput|RequestLimit)/,
     "Raise the table's capacity, or use on-demand billing; one key takes at most 1,000 writes a second.",
   ],
 ];
@@ -57,6 +61,7 @@ export interface SdkError extends Error {
  */
 export function isRetryable(error: SdkError): boolean {
   if (RETRYABLE.has(error.name)) return true;
+  if (error.message === NO_REGION) return false;
   if (/^(CredentialsProvider|Type|Range|Reference|Syntax)Error$/.test(error.name)) return false;
   const status = error.$metadata?.httpStatusCode ?? error.$response?.statusCode;
   return status === undefined || status < 400 || status >= 500;
@@ -81,7 +86,7 @@ export function lockError(error: unknown): IdempotencyError {
 
 function described(error: unknown): { text: string; cause: Error } {
   const { name = "Error", message = String(error) } = error as Partial<Error>;
-  const advice = ADVICE.find(([pattern]) => pattern.test(name))?.[1] ?? "";
+  const advice = ADVICE.find(([pattern]) => pattern.test(`${name}: ${message}`))?.[1] ?? "";
   const cause = Object.assign(new Error(message), { name });
   return {
     text: `DynamoDB failed: ${name}: ${message.replace(/\.$/, "")}. ${advice}`.trim(),

@@ -81,6 +81,17 @@ describe("the clock", () => {
     expect(Math.abs(clock.now() - (wall - 5_000))).toBeLessThanOrEqual(510);
   });
 
+  test("learns nothing from a reply that was on its way while the process was frozen or its clock set", () => {
+    const clock = start();
+    const sentAt = wall;
+    const date = new Date(wall).toUTCString();
+    wall += 3_600_000;
+    clock.hear(date, sentAt);
+    expect(clock.known).toBe(false);
+    clock.hear(date, wall + 5_000);
+    expect(clock.known).toBe(false);
+  });
+
   test("learns nothing from a reply without a date, or with nonsense", () => {
     const clock = start();
     clock.hear(undefined, wall);

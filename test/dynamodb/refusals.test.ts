@@ -44,6 +44,7 @@ const WRONG: readonly (readonly [Error, RegExp])[] = [
   [refusal("ValidationException", 400), /keyAttribute/],
   [refusal("UnrecognizedClientException", 400), /credentials/],
   [refusal("CredentialsProviderError", undefined), /credentials/],
+  [new Error("Region is missing"), /AWS_REGION/],
 ];
 
 beforeEach(() => {

@@ -173,6 +173,31 @@ export const RULES: Readonly<Record<string, Rule>> = {
     ],
   },
 
+  "what a store imports is an optional peer of the package, also where it is only types": {
+    check: (project) => {
+      const { peerDependencies = {}, peerDependenciesMeta = {} } = project.manifest;
+      return allImports(project)
+        .filter(({ from, specifier }) => isIn("stores", from) && !/^(\.|node:)/.test(specifier))
+        .filter(
+          ({ target }) =>
+            !(target in peerDependencies) || peerDependenciesMeta[target]?.optional !== true,
+        )
+        .map(arrow);
+    },
+    broken: planted(
+      {
+        "stores/a.ts": 'import { A } from "a";',
+        "stores/b.ts": 'import type { B } from "b";',
+        "stores/c.ts": 'import { C } from "c";\nimport { hash } from "node:crypto";',
+      },
+      {
+        peerDependencies: { a: "1", b: "1" },
+        peerDependenciesMeta: { a: { optional: true } },
+      },
+    ),
+    reports: ["stores/b.ts -> b", "stores/c.ts -> c"],
+  },
+
   "every export of the package is built from a source file": {
     check: ({ files, manifest }) =>
       Object.entries(manifest.exports ?? {})
