@@ -16,12 +16,16 @@ const INSTALL_TIMEOUT_MS = 600_000;
 
 /** The path of `sls`, installed first where it is missing or of another version. */
 export async function serverless(): Promise<string> {
+  if (!(await isInstalled())) await install();
+  return `${modules}/serverless/bin/serverless.js`;
+}
+
+async function isInstalled(): Promise<boolean> {
   const [wanted, installed] = await Promise.all([
     readFile(`${folder}/package-lock.json`, "utf8"),
     readFile(`${modules}/${INSTALLED}`, "utf8").catch(() => undefined),
   ]);
-  if (installed !== wanted) await install();
-  return `${modules}/serverless/bin/serverless.js`;
+  return installed === wanted;
 }
 
 /** Beside, and moved into place when it is whole: several processes may install at once, or be stopped at any time. */
@@ -35,6 +39,8 @@ async function install(): Promise<void> {
     const options = { cwd: beside, timeout: INSTALL_TIMEOUT_MS };
     await promisify(execFile)("npm", ["ci", "--no-audit", "--no-fund"], options);
     await rename(`${beside}/package-lock.json`, `${beside}/node_modules/${INSTALLED}`);
+    // Somebody else was faster, and is using it already.
+    if (await isInstalled()) return;
     await rename(modules, `${beside}/old`).catch(ignoring("ENOENT"));
     await rename(`${beside}/node_modules`, modules).catch(ignoring("ENOTEMPTY", "EEXIST"));
   } finally {

@@ -64,7 +64,7 @@ const REQUEST_TIMEOUT_MS = 500;
 
 /**
  * Each of two processes may be off by half the precision of the `Date` header, half a second, and by half the longest
- * round trip, a quarter. The rest is for the servers' own clocks.
+ * round trip, a quarter; the first claim of one, until it is renewed, by half a second more.
  */
 const CLOCK_SKEW_MS = 2_000;
 

@@ -24,8 +24,9 @@ export interface Owner {
   readonly token: string;
 }
 
+const ABSENT = "attribute_not_exists(#id)";
 /** An item whose time is over is as good as absent, whether or not DynamoDB has deleted it yet. */
-const EMPTY = "attribute_not_exists(#id) OR #endsAt <= :now";
+const EMPTY = `${ABSENT} OR #endsAt <= :now`;
 const MINE = "#state = :held AND #token = :token";
 const MINE_STILL = `${MINE} AND #endsAt > :now`;
 
@@ -38,6 +39,12 @@ const EXTEND = "SET #endsAt = :endsAt, #ttl = :ttl";
 
 /** An abandoned lease stays a day longer than it counts: the next claim shall see that it is a takeover. */
 const LEASE_GRACE_MS = 24 * 60 * 60 * 1000;
+
+/**
+ * A lease that was taken by a clock which was wrong by more is corrected. The reply's date alone leaves half a second
+ * open, so less would correct clocks that are right; `clockSkewMs` has room for both.
+ */
+const MAX_GUESS_ERROR_MS = 500;
 
 export class Register {
   readonly #calls: Calls;
@@ -56,22 +63,48 @@ export class Register {
     return found !== undefined && found.endsAt > this.#now() ? found : undefined;
   }
 
-  /** Takes an empty key, or tells what stands there. Either way, a lease under the owner's token is the owner's. */
+  /**
+   * Takes an empty key, or tells what stands there. Either way, a lease under the owner's token is the owner's.
+   *
+   * Where DynamoDB's time is not known, at the start and after a freeze, it is one round trip all the same: a key that
+   * nobody has is taken by this process's clock, and the reply says whether that was right.
+   */
   async claim(
     owner: Owner,
     fingerprint: string,
     leaseMs: number,
     deadline: Deadline,
   ): Promise<Found> {
+    if (this.#calls.clock.known) {
+      return await this.#take(EMPTY, owner, fingerprint, this.#endOf(leaseMs), deadline);
+    }
+    const sentAt = performance.now();
+    const guess = this.#endOf(leaseMs);
+    const standing = await this.#take(ABSENT, owner, fingerprint, guess, deadline);
     // By a clock that may be wrong nothing is taken over.
-    const standing = await this.#learnTime(owner.key, deadline);
-    if (standing !== undefined) return standing;
+    await this.#learnTime(owner.key, deadline);
+    const endsAt = this.#endOf(leaseMs - (performance.now() - sentAt));
+    if (standing.token === owner.token) {
+      if (Math.abs(endsAt - guess) <= MAX_GUESS_ERROR_MS) return standing;
+      const moved = await this.#move(MINE, owner, endsAt, deadline);
+      if (moved.output !== undefined) return standing;
+    } else if (standing.endsAt > this.#now()) return standing;
+    return await this.#take(EMPTY, owner, fingerprint, endsAt, deadline);
+  }
+
+  async #take(
+    condition: string,
+    owner: Owner,
+    fingerprint: string,
+    endsAt: number,
+    deadline: Deadline,
+  ): Promise<Found> {
     const values = {
-      ...this.#ends(this.#endOf(leaseMs), LEASE_GRACE_MS),
+      ...this.#ends(endsAt, LEASE_GRACE_MS),
       ":fingerprint": { S: fingerprint },
       ":nothing": { S: "nothing" },
     };
-    const input = { ...this.#at(owner.key), ...this.#if(EMPTY, owner, CLAIM, values) };
+    const input = { ...this.#at(owner.key), ...this.#if(condition, owner, CLAIM, values) };
     const done = await this.#write(
       UpdateItemCommand,
       { ...input, UpdateExpression: CLAIM, ReturnValues: "ALL_NEW" },
@@ -83,14 +116,14 @@ export class Register {
   /** Moves the end of a lease that is not over; `false` where it is not the owner's any more. */
   async extend(owner: Owner, leaseMs: number, deadline: Deadline): Promise<boolean> {
     const endsAt = await this.endOf(owner.key, leaseMs, deadline);
-    const values = this.#ends(endsAt, LEASE_GRACE_MS);
-    const input = { ...this.#at(owner.key), ...this.#if(MINE_STILL, owner, EXTEND, values) };
-    const done = await this.#write(
-      UpdateItemCommand,
-      { ...input, UpdateExpression: EXTEND },
-      deadline,
-    );
+    const done = await this.#move(MINE_STILL, owner, endsAt, deadline);
     return done.output !== undefined;
+  }
+
+  async #move(condition: string, owner: Owner, endsAt: number, deadline: Deadline) {
+    const values = this.#ends(endsAt, LEASE_GRACE_MS);
+    const input = { ...this.#at(owner.key), ...this.#if(condition, owner, EXTEND, values) };
+    return await this.#write(UpdateItemCommand, { ...input, UpdateExpression: EXTEND }, deadline);
   }
 
   /** Writes the record where the key is held under the token, or empty; otherwise tells what stands there. */
@@ -146,12 +179,9 @@ export class Register {
     return this.#options.prefix + key;
   }
 
-  /**
-   * Where DynamoDB's time is not known, at the start and after a freeze, a read tells it, and what stands under the key.
-   * Nothing is written before that.
-   */
-  async #learnTime(key: string, deadline: Deadline): Promise<Found | undefined> {
-    return this.#calls.clock.known ? undefined : await this.read(key, deadline);
+  /** Where DynamoDB's time is not known, a read tells it. */
+  async #learnTime(key: string, deadline: Deadline): Promise<void> {
+    if (!this.#calls.clock.known) await this.read(key, deadline);
   }
 
   #endOf(durationMs: number): number {

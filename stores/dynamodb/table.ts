@@ -98,17 +98,29 @@ export function keyMistakes(
       ];
 }
 
-async function expire(calls: Calls, { tableName, ttlAttribute }: TableSettings): Promise<void> {
-  const TableName = tableName;
+async function expire(calls: Calls, settings: TableSettings): Promise<void> {
+  if (await expires(calls, settings)) return;
+  const { tableName: TableName, ttlAttribute } = settings;
+  const TimeToLiveSpecification = { Enabled: true, AttributeName: ttlAttribute };
+  try {
+    const input = { TableName, TimeToLiveSpecification };
+    await calls.send(UpdateTimeToLiveCommand, input, calls.deadline());
+  } catch (error) {
+    // Somebody else turned it on meanwhile, or an attempt of ours did that was not heard of.
+    if (!(await expires(calls, settings))) throw error;
+  }
+}
+
+/** @throws {OptionsError} where it does so by another attribute. */
+async function expires(
+  calls: Calls,
+  { tableName: TableName, ttlAttribute }: TableSettings,
+): Promise<boolean> {
   const output = await calls.send(DescribeTimeToLiveCommand, { TableName }, calls.deadline());
   const { TimeToLiveStatus: status, AttributeName: attribute } = output.TimeToLiveDescription ?? {};
-  if (status === "ENABLED" || status === "ENABLING") {
-    if (attribute === ttlAttribute) return;
-    throw new OptionsError(`table '${tableName}'`, [
-      `its TTL attribute is '${attribute}': set ttlAttribute to that`,
-    ]);
-  }
-  const TimeToLiveSpecification = { Enabled: true, AttributeName: ttlAttribute };
-  const input = { TableName, TimeToLiveSpecification };
-  await calls.send(UpdateTimeToLiveCommand, input, calls.deadline());
+  if (status !== "ENABLED" && status !== "ENABLING") return false;
+  if (attribute === ttlAttribute) return true;
+  throw new OptionsError(`table '${TableName}'`, [
+    `its TTL attribute is '${attribute}': set ttlAttribute to that`,
+  ]);
 }

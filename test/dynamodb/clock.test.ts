@@ -1,5 +1,6 @@
 /** Processes whose clocks are wrong: DynamoDB's replies tell the time. */
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   acquire,
@@ -11,7 +12,8 @@ import {
 } from "../../src/testing/stage.js";
 import type { Store } from "../../src/index.js";
 import { ServerClock } from "../../stores/dynamodb/clock.js";
-import { itemAt, openStage, storeOn, type Stage } from "./stage.js";
+import type { DynamodbOptions } from "../../stores/dynamodb.js";
+import { end, itemAt, openStage, storeOn, type Stage } from "./stage.js";
 
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 120_000 });
 
@@ -108,8 +110,8 @@ describe("stores whose clocks are ten seconds off", () => {
   afterAll(() => stage.close());
 
   /** A process with a clock of its own: whatever it does, it does by that. */
-  function skewed(aheadMs: number): Store {
-    const store = storeOn(stage);
+  function skewed(aheadMs: number, options: Partial<DynamodbOptions> = {}): Store {
+    const store = storeOn(stage, options);
     const real = Date.now.bind(Date);
     // One store works at a time, so that its clock is everybody's for as long as it does.
     const by = async <T>(verb: () => Promise<T>): Promise<T> => {
@@ -165,4 +167,73 @@ describe("stores whose clocks are ten seconds off", () => {
       expect(await reader.extend(await acquire(writer, `${key}-2`), LEASE_MS)).toBe(true);
     },
   );
+
+  /** Whose first claim was sent before any reply told the time, and what it sent. */
+  function counted(aheadMs: number) {
+    const sent: string[] = [];
+    const client: DynamodbOptions["client"] = {
+      send: (command: never, options) => {
+        sent.push((command as object).constructor.name);
+        return stage.client.send(command, options);
+      },
+    };
+    return { sent, store: skewed(aheadMs, { client }) };
+  }
+
+  test("the first claim of a process is one round trip, and so is its first replay", async () => {
+    const key = randomUUID();
+    const response = answer({}, LONG_MS);
+    // In the middle of a second, where its date is as exact as can be.
+    await sleep((1_500 - (Date.now() % 1_000)) % 1_000);
+    const holder = counted(0);
+    const lease = await acquire(holder.store, key);
+    expect(holder.sent).toEqual(["UpdateItemCommand"]);
+    const other = counted(0);
+    const refused = await other.store.lock(key, FINGERPRINT, LONG_MS);
+    expect(refused).toMatchObject({ state: "in-progress" });
+    expect(other.sent).toEqual(["UpdateItemCommand"]);
+
+    await holder.store.set(lease, response, LONG_MS);
+    const third = counted(0);
+    const replay = await third.store.lock(key, FINGERPRINT, LONG_MS);
+    expect(replay).toMatchObject({ state: "completed", response: { body: response.body } });
+    expect(third.sent).toEqual(["UpdateItemCommand"]);
+  });
+
+  test.each([-10_000, 10_000])(
+    "%i ms: the first claim is corrected, and takes what is over, and nothing else",
+    async (aheadMs) => {
+      const fresh = counted(aheadMs);
+      await acquire(fresh.store, randomUUID(), LEASE_MS);
+      expect(fresh.sent).toEqual(["UpdateItemCommand", "UpdateItemCommand"]);
+
+      const key = randomUUID();
+      await acquire(skewed(0), key);
+      await end(stage, key);
+      const successor = counted(aheadMs);
+      const claim = await successor.store.lock(key, FINGERPRINT, LEASE_MS);
+      expect(claim).toMatchObject({ state: "acquired", takeover: true });
+      expect(successor.sent).toEqual(["UpdateItemCommand", "UpdateItemCommand"]);
+      const ends = Number((await itemAt(stage, key))?.["endsAt"]?.N);
+      expect(Math.abs(ends - (Date.now() + LEASE_MS))).toBeLessThan(2_500);
+    },
+  );
+
+  test("who is overtaken before the correction arrives does not hold the key", async () => {
+    const key = randomUUID();
+    const other = skewed(0);
+    await other.get(key);
+    let requests = 0;
+    const late = skewed(-10_000, {
+      client: {
+        send: async (command: never, options) => {
+          requests += 1;
+          // By the clock of everybody else, that lease was over before it began.
+          if (requests === 2) await acquire(other, key);
+          return stage.client.send(command, options);
+        },
+      },
+    });
+    expect(await late.lock(key, FINGERPRINT, LEASE_MS)).toMatchObject({ state: "in-progress" });
+  });
 });

@@ -140,7 +140,7 @@ function table(rows: readonly (readonly string[])[]): string {
 test("docs/dynamodb-cost.md says what DynamoDB counts", { timeout: 60_000 }, async () => {
   const { meter, during } = metered(stage.client);
   const store = storeOn(stage, { client: meter });
-  // A new store's first claim reads, once, to learn the time.
+  // Later claims know the time; the first may have to be corrected.
   await store.get("warm");
   const costs = [];
   for (const { kind, make } of BODIES) {
@@ -190,5 +190,5 @@ TABLE
 - JSON is compressed (brotli) before it is measured against any limit.
 - A transaction (\`commit\`) costs twice the units of its writes. Deletion by TTL is free; \`sweep()\` pays for reading the whole
   table and for each deletion.
-- The first claim of a process reads the key's item first, to learn DynamoDB's time: one read unit, once.
+- The first claim of a process whose clock is wrong is written again, with DynamoDB's time: one write unit, once.
 `;

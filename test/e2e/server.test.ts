@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { fetchArguments } from "../support/curl.js";
 import { chargesOf, failedStart, killAll, pay, start, startPayment, stopped } from "./demo.js";
 
 afterEach(killAll);
@@ -230,14 +231,4 @@ async function expectProblem(answer: Response | undefined, status: number, membe
   expect(answer?.status).toBe(status);
   expect(answer?.headers.get("content-type")).toBe("application/problem+json");
   expect(await answer?.json()).toMatchObject({ status, ...members });
-}
-
-/** A curl line as `fetch` takes it: words are bare or in single quotes, as the server prints them. */
-function fetchArguments(line: string): [url: string, init: RequestInit] {
-  const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare);
-  const url = words.find((word) => word?.startsWith("http"));
-  const after = (flag: string) => words.filter((_, at) => words[at - 1] === flag);
-  const headers = after("-H").map((field = "") => field.split(": ", 2) as [string, string]);
-  const [body] = after("-d");
-  return [String(url), body === undefined ? { headers } : { method: "POST", headers, body }];
 }

@@ -27,15 +27,19 @@ export interface Import {
 const FOLDERS = ["src", "stores", "infra"];
 
 export function readProject(root: string): Project {
-  const paths = FOLDERS.flatMap((folder) =>
-    readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-      .filter((path) => path.endsWith(".ts"))
-      .map((path) => posix.join(folder, path.replaceAll("\\", "/"))),
-  );
+  const paths = FOLDERS.flatMap((folder) => sourcesIn(root, folder));
   return {
     files: new Map(paths.map((path) => [path, readFileSync(join(root, path), "utf8")])),
     manifest: JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest,
   };
+}
+
+function sourcesIn(root: string, folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = posix.join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === "node_modules" ? [] : sourcesIn(root, path);
+    return path.endsWith(".ts") ? [path] : [];
+  });
 }
 
 /** Statements, as the formatter leaves them: at the beginning of a line. `{ type A }` alone still imports at run time. */

@@ -61,16 +61,27 @@ export const RULES: Readonly<Record<string, Rule>> = {
     reports: ["src/deep/a.ts -> stores/memory.ts"],
   },
 
-  "only src/index.ts imports a front door": {
-    check: (project) =>
-      allImports(project)
+  "only src/index.ts imports a front door; programs, those that the package exports": {
+    check: (project) => {
+      const exported = new Set(Object.values(project.manifest.exports ?? {}).map(sourceOf));
+      return allImports(project)
         .filter(({ from, target }) => FRONT_DOORS.has(target) && from !== "src/index.ts")
-        .map(arrow),
-    broken: planted({
-      "infra/a.ts": 'export * from "../src/http.js";',
-      "src/index.ts": 'export { idempotency } from "./http.js";',
-    }),
-    reports: ["infra/a.ts -> src/http.ts"],
+        .filter(({ from, target }) => !isIn("infra", from) || !exported.has(target))
+        .map(arrow);
+    },
+    broken: planted(
+      {
+        "infra/a.ts": 'export * from "../src/http.js";\nexport * from "../src/lambda.js";',
+        "src/b.ts": 'export * from "./lambda.js";',
+        "src/index.ts": 'export { idempotency } from "./http.js";',
+      },
+      {
+        exports: {
+          "./lambda": { types: "./dist/src/lambda.d.ts", default: "./dist/src/lambda.js" },
+        },
+      },
+    ),
+    reports: ["infra/a.ts -> src/http.ts", "src/b.ts -> src/lambda.ts"],
   },
 
   "the main entry brings along no optional one": {
