@@ -1,6 +1,6 @@
 /** The one fan-out: votes come in one by one, and the first that decides ends the wait. */
 import type { Down } from "./decisions.js";
-import type { Voter } from "./voter.js";
+import { downBy, type Voter } from "./voter.js";
 
 export class Ballot<Vote, Verdict> {
   readonly votes: (Vote | Down | undefined)[];
@@ -37,7 +37,7 @@ export function poll<Vote, Verdict>(
   for (const [node, voter] of voters.entries()) {
     ask(voter, node).then(
       (vote) => ballot.cast(node, vote),
-      (error: Error) => ballot.cast(node, { kind: "down", error }),
+      (error: Error) => ballot.cast(node, downBy(error)),
     );
   }
   return ballot.verdict;

@@ -11,6 +11,8 @@ import type { LockValue, RecordValue } from "../redis/value.js";
 export interface Down {
   readonly kind: "down";
   readonly error: Error;
+  /** Of one that lost its data: it has no say in what was stored, neither now nor when it is back. */
+  readonly abstains?: boolean;
 }
 
 export type ClaimVote = { readonly kind: "granted" } | LockValue | RecordValue | Down;
@@ -87,7 +89,8 @@ function decideHeard(
   const adoptable = live.find(({ holders }) => holders + granted >= majority);
   if (adoptable !== undefined) return { state: "adopt", ...adoptable };
   const stuck = live.reduce((sum, { holders }) => sum + holders, 0);
-  const room = votes.length - stuck;
+  const abstaining = votes.filter((vote) => vote.kind === "down" && vote.abstains === true).length;
+  const room = votes.length - stuck - abstaining;
   if (live.length > 0 && live.every(({ holders }) => holders + room < majority)) {
     return { state: "wedged" };
   }

@@ -9,7 +9,7 @@ import type { Lease } from "../../src/store.js";
 import { Ballot } from "./ballot.js";
 import { decideClaim, majorityOf, type ClaimVerdict, type ClaimVote } from "./decisions.js";
 import { EXTEND, RELEASE } from "../redis/scripts.js";
-import type { Voter } from "./voter.js";
+import { downBy, type Voter } from "./voter.js";
 
 /** Redlock takes and gives strings, so one says all: what is locked, for which request, in which round. */
 const DELIMITER = "\n";
@@ -160,7 +160,7 @@ async function claimOn(voter: Voter, lease: Owned, durationMs: number): Promise<
     );
     return answer === "granted" ? { kind: "granted" } : answer;
   } catch (error) {
-    return { kind: "down", error: error as Error };
+    return downBy(error as Error);
   }
 }
 

@@ -2,6 +2,7 @@
 import { StoreUnavailableError } from "../../src/errors.js";
 import type { RedisEndpoint } from "../redis/endpoint.js";
 import type { Marker } from "../redis/marker.js";
+import type { Down } from "./decisions.js";
 
 export interface VoterOptions {
   /** For errors: which node it is. Never with credentials. */
@@ -17,6 +18,7 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 1_000;
 
 class TimedOut extends Error {}
+class Abstention extends Error {}
 /** What ioredis says where its own `commandTimeout` is shorter than ours. */
 const DRIVER_TIMED_OUT = "Command timed out";
 
@@ -76,7 +78,7 @@ export class Voter {
     const leftMs = this.#marker.lostAt + this.#quarantineMs - performance.now();
     if (leftMs <= 0) return;
     const until = new Date(Date.now() + leftMs).toISOString();
-    throw new Error(`it has lost its data and abstains until ${until}`);
+    throw new Abstention(`it has lost its data and abstains until ${until}`);
   }
 
   #within<T>(
@@ -133,6 +135,11 @@ export class Voter {
     const why = cause instanceof Error ? `: ${cause.message}` : "";
     return new StoreUnavailableError(`Redis node ${this.name} ${what}${why}`, { cause });
   }
+}
+
+/** How a node votes that was asked in vain. */
+export function downBy(error: Error): Down {
+  return { kind: "down", error, abstains: error.cause instanceof Abstention };
 }
 
 function isTimeout(error: unknown): boolean {

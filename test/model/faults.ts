@@ -5,13 +5,15 @@ import type { Fleet } from "./fleet.js";
 import type { World } from "./world.js";
 
 export interface FaultOptions {
-  /** When everything is whole again. */
+  /** How long it is until everything is whole again. */
   readonly untilMs: number;
   readonly leaseMs: number;
   /** Whether processes may die: a memory store would die with them. */
   readonly mortal: boolean;
-  /** Whether nodes may come back without their data. */
-  readonly amnesia: boolean;
+  /** Which nodes may come back without their data. */
+  readonly forgetful: readonly SimulatedNode[];
+  /** Whether such nodes vote on, so that leases that they had granted are gone. */
+  readonly forgetfulVote: boolean;
 }
 
 /** What a schedule's faults mean for what can be promised. */
@@ -48,7 +50,7 @@ export function drawBlows(
 ): Harm {
   const { random } = world;
   const harm: Harm = { leasesHold: true, delayMs: 0 };
-  const { untilMs, leaseMs, mortal, amnesia } = options;
+  const { untilMs, leaseMs, mortal, forgetful, forgetfulVote } = options;
   const server = (): number => random.below(fleet.size);
   const blows: (() => Blow)[] = [() => pauseProcess(fleet, server(), random, leaseMs)];
   if (mortal)
@@ -59,11 +61,12 @@ export function drawBlows(
   if (nodes.length > 0) {
     blows.push(
       () => pauseNode(world, random.pick(nodes), random, leaseMs),
-      () => killNode(random.pick(nodes), amnesia && random.chance(0.5), harm),
+      () => killNode(random.pick(nodes)),
       () => cutLink(network, fleet.host(server()), random.pick(nodes), random),
       () => stepNode(random.pick(nodes), random, leaseMs, harm),
     );
   }
+  if (forgetful.length > 0) blows.push(() => wipeNode(random.pick(forgetful), forgetfulVote, harm));
   const chosen = random.pick([0, 0, 1, 2, 4, 8]);
   for (let blow = 0; blow < chosen; blow += 1) {
     const { name, strike, heal } = random.pick(blows)();
@@ -120,13 +123,26 @@ function pauseNode(world: World, node: SimulatedNode, random: Random, leaseMs: n
   };
 }
 
-function killNode(node: SimulatedNode, forgets: boolean, harm: Harm): Blow {
-  if (forgets) harm.leasesHold = false;
+function killNode(node: SimulatedNode): Blow {
   return {
-    name: `${forgets ? "loss" : "kill"} of node ${node.name}`,
+    name: `kill of node ${node.name}`,
     strike: () => node.crash(),
     heal: () => {
-      if (!node.isUp) node.start({ keepData: !forgets });
+      if (!node.isUp) node.start();
+    },
+  };
+}
+
+function wipeNode(node: SimulatedNode, votesOn: boolean, harm: Harm): Blow {
+  if (votesOn) harm.leasesHold = false;
+  return {
+    name: `loss of node ${node.name}`,
+    strike: () => {
+      node.crash();
+      node.wipe();
+    },
+    heal: () => {
+      if (!node.isUp) node.start();
     },
   };
 }

@@ -3,7 +3,7 @@ import type { ProtocolOptions } from "../../src/idempotency/options.js";
 import type { ExecutionEntry } from "../faults/history.js";
 import type { Network, SimulatedNode } from "./network.js";
 import { SimulatedServer } from "./server.js";
-import type { StoreKind } from "./stores.js";
+import type { StoreKind, StoreOptions } from "./stores.js";
 import { SimulatedProcess, type World } from "./world.js";
 
 export class Fleet {
@@ -18,11 +18,16 @@ export class Fleet {
     kind: StoreKind,
     network: Network,
     nodes: readonly SimulatedNode[],
-    onConflict: ProtocolOptions["onConflict"],
+    options: StoreOptions & Pick<ProtocolOptions, "onConflict">,
   ) {
     this.#world = world;
     this.#start = (process) =>
-      new SimulatedServer(process, kind.open(network, process, nodes), onConflict, this.executions);
+      new SimulatedServer(
+        process,
+        () => kind.open(network, process, nodes, options),
+        options.onConflict,
+        this.executions,
+      );
     this.#servers = Array.from({ length: kind.servers }, (_, server) => this.#life(server));
   }
 

@@ -1,12 +1,8 @@
 /** Nodes, and between them and the processes a network that is late, loses, doubles and reorders. */
-import type { Redis } from "ioredis";
 import type { Standing, WriteEntry } from "../faults/history.js";
 import { RedisTwin, type Argument, type Reply } from "./twin.js";
 import type { SimulatedProcess, World } from "./world.js";
 
-/** Less than the kit's default, as all times here: only their order matters. */
-export const COMMAND_TIMEOUT_MS = 150;
-const CLOSED = "Connection is closed.";
 const EPOCH_MS = 1_700_000_000_000;
 
 /** How messages fare; probabilities are per message. */
@@ -40,13 +36,13 @@ export class SimulatedNode {
   readonly name: string;
   readonly twin = new RedisTwin();
   readonly writes: WriteEntry[] = [];
+  /** Whom to tell when it dies. */
+  readonly connections = new Set<Connection>();
   isUp = true;
   busyUntil = 0;
   offsetMs = 0;
-  /** How fast its clock runs. */
-  rate = 1;
-  /** Which life it is: what waits for it when it dies is lost. */
-  #life = 0;
+  /** Which life it is: a connection is to one of them. */
+  life = 1;
   readonly #world: World;
 
   constructor(world: World, name: string) {
@@ -56,30 +52,42 @@ export class SimulatedNode {
 
   crash(): void {
     this.isUp = false;
-    this.#life += 1;
+    this.life += 1;
     this.busyUntil = 0;
+    this.twin.restart({ keepData: true });
+    for (const connection of this.connections) connection.reset();
+    this.connections.clear();
   }
 
-  start(how: { readonly keepData: boolean }): void {
+  start(): void {
     this.isUp = true;
-    this.twin.restart(how);
   }
 
-  /** Executes as soon as it is not paused. */
-  receive(verb: string, args: readonly Argument[], answer: (reply: Reply | Error) => void): void {
-    if (!this.isUp) return answer(new Error(CLOSED));
+  /** Takes its data away, while it is down. */
+  wipe(): void {
+    this.twin.restart({ keepData: false });
+  }
+
+  /** Executes as soon as it is not paused; what was sent to another life of it is refused. */
+  receive(
+    life: number,
+    verb: string,
+    args: readonly Argument[],
+    answer: (reply: Reply | Error | "reset") => void,
+  ): void {
+    if (!this.isUp || life !== this.life) return answer("reset");
     if (this.busyUntil <= this.#world.now) return answer(this.#execute(verb, args));
-    const life = this.#life;
     this.#world.at(this.busyUntil - this.#world.now, () => {
-      if (life === this.#life) this.receive(verb, args, answer);
-      else answer(new Error(CLOSED));
+      this.receive(life, verb, args, answer);
     });
   }
 
   #execute(verb: string, args: readonly Argument[]): Reply | Error {
-    const now = Math.floor(EPOCH_MS + this.#world.now * this.rate + this.offsetMs);
+    const now = Math.floor(EPOCH_MS + this.#world.now + this.offsetMs);
     const isScript = verb.startsWith("eval");
     const key = String(args[isScript ? 2 : 0] ?? "");
+    // The marker, or none.
+    if (key === "" || key.includes(" ")) return this.twin.execute(now, verb, args);
     const before = this.#standing(now, key);
     try {
       return this.twin.execute(now, verb, args);
@@ -115,6 +123,33 @@ function bytesOf(argument: Argument | undefined): Buffer {
   return Buffer.isBuffer(argument) ? argument : Buffer.from(String(argument ?? ""));
 }
 
+/** Of a process to one life of a node: when that is over, so is the connection, with all that was on its way. */
+export class Connection {
+  readonly from: SimulatedProcess;
+  readonly to: SimulatedNode;
+  readonly life: number;
+  /** Runs in the process, once it hears that the node is gone. */
+  onReset = (): void => {};
+  readonly #network: Network;
+
+  constructor(network: Network, from: SimulatedProcess, to: SimulatedNode, life: number) {
+    this.#network = network;
+    this.from = from;
+    this.to = to;
+    this.life = life;
+    to.connections.add(this);
+  }
+
+  /** By the node, which is gone, or the machine where it was. */
+  reset(): void {
+    this.#network.reset(this);
+  }
+
+  close(): void {
+    this.to.connections.delete(this);
+  }
+}
+
 export class Network {
   weather = CALM;
   /** `process>node` and `node>process`: ways that nothing gets through. */
@@ -130,47 +165,70 @@ export class Network {
     this.injected.set(fault, (this.injected.get(fault) ?? 0) + 1);
   }
 
-  /** One command of a process to a node, as a client with the kit's own settings sends it. */
-  send(from: SimulatedProcess, to: SimulatedNode, verb: string, args: readonly Argument[]) {
-    this.#stall(from);
-    return new Promise<Reply>((resolve, reject) => {
-      const said = `${from.name} > ${to.name}: ${verb} ${printed(args)}`;
-      const timer = from.do(COMMAND_TIMEOUT_MS, "timer", () => {
-        this.#world.say(() => `${said} timed out`);
-        reject(new Error("Command timed out"));
+  /** Opens a connection to a node, where it is up and not paused; `undefined` where it refuses. May never answer. */
+  connect(
+    from: SimulatedProcess,
+    to: SimulatedNode,
+    answer: (connection: Connection | undefined) => void,
+  ): void {
+    const arrive = (): void => {
+      const { life } = to;
+      to.receive(life, "ping", [], (reply) => {
+        if (reply === "reset") return this.#reply(from, to, () => answer(undefined));
+        const connection = new Connection(this, from, to, life);
+        this.#reply(from, to, () => answer(connection));
       });
-      const settle = (reply: Reply | Error): void => {
-        timer.cancelled = true;
-        if (reply instanceof Error) reject(reply);
-        else resolve(reply);
-      };
-      const arrive = (): void => {
-        to.receive(verb, args, (reply) => {
-          this.#world.say(() => `${said} = ${printed([reply])}`);
-          this.#reply(from, to, () => settle(reply));
-        });
-      };
-      const leavesIn = from.now - this.#world.now;
-      const copies = this.#happens("duplicate", this.weather.duplicate) ? 2 : 1;
-      for (let copy = 0; copy < copies; copy += 1) {
-        const delayMs = leavesIn + this.#delayMs();
-        if (
-          this.cut.has(`${from.host}>${to.name}`) ||
-          this.#happens("request lost", this.weather.loseRequest)
-        ) {
-          this.#world.say(() => `${said} is lost`);
-        } else this.#world.at(delayMs, arrive);
-      }
-    });
+    };
+    this.#deliver(from, to, () => `${from.name} connects to ${to.name}`, arrive);
   }
 
-  #reply(to: SimulatedProcess, from: SimulatedNode, settle: () => void): void {
+  /** One command on a connection; what answers may be late, twice, or never. */
+  request(
+    connection: Connection,
+    verb: string,
+    args: readonly Argument[],
+    answer: (reply: Reply | Error) => void,
+  ): void {
+    const { from, to, life } = connection;
+    const said = (): string => `${from.name} > ${to.name}: ${verb} ${printed(args)}`;
+    const arrive = (): void => {
+      to.receive(life, verb, args, (reply) => {
+        this.#world.say(() => `${said()} = ${printed([reply])}`);
+        if (reply === "reset") connection.reset();
+        else this.#reply(from, to, () => answer(reply));
+      });
+    };
+    this.#deliver(from, to, said, arrive);
+    if (this.#happens("duplicate", this.weather.duplicate)) this.#deliver(from, to, said, arrive);
+  }
+
+  /** From a node, which does not know whether it arrives. */
+  #reply(to: SimulatedProcess, from: SimulatedNode, arrive: () => void): void {
     const isCut = this.cut.has(`${from.name}>${to.host}`);
     if (isCut || this.#happens("reply lost", this.weather.loseReply)) return;
-    this.#world.agenda.add(this.#world.now + this.#delayMs(), "message", to, settle);
+    this.#world.agenda.add(this.#world.now + this.#delayMs(), "message", to, arrive);
   }
 
-  #stall(process: SimulatedProcess): void {
+  reset({ from, to, onReset }: Connection): void {
+    this.#reply(from, to, () => onReset());
+  }
+
+  #deliver(
+    from: SimulatedProcess,
+    to: SimulatedNode,
+    said: () => string,
+    arrive: () => void,
+  ): void {
+    const leavesIn = from.now - this.#world.now;
+    const delayMs = leavesIn + this.#delayMs();
+    const isCut = this.cut.has(`${from.host}>${to.name}`);
+    if (isCut || this.#happens("request lost", this.weather.loseRequest)) {
+      this.#world.say(() => `${said()} is lost`);
+    } else this.#world.at(delayMs, arrive);
+  }
+
+  /** In the middle of what a process does, just before it sends. */
+  stall(process: SimulatedProcess): void {
     const { stall, stallMs } = this.weather;
     if (!this.#happens("stall", stall)) return;
     const ms = this.#world.random.between(1, stallMs);
@@ -189,37 +247,6 @@ export class Network {
     this.count(fault);
     return true;
   }
-}
-
-/** What the stores use of an ioredis client. */
-export function simulatedClient(
-  network: Network,
-  process: SimulatedProcess,
-  node: SimulatedNode,
-): Redis {
-  const command =
-    (verb: string) =>
-    (...args: Argument[]): Promise<Reply> =>
-      network.send(process, node, verb, args);
-  const client = {
-    options: { host: node.name, port: 6_379, commandTimeout: COMMAND_TIMEOUT_MS },
-    isCluster: false,
-    status: "ready",
-    on: () => client,
-    pipeline: () => {
-      throw new Error("Bug! Pipelines are not simulated.");
-    },
-    // For the report at the start, which is not simulated either.
-    call: () => Promise.reject(new Error("not simulated")),
-    callBuffer: () => Promise.reject(new Error("not simulated")),
-    getBuffer: command("get"),
-    setBuffer: command("set"),
-    delBuffer: command("del"),
-    evalBuffer: command("eval"),
-    evalshaBuffer: command("evalsha"),
-    pingBuffer: command("ping"),
-  };
-  return client as unknown as Redis;
 }
 
 /** For the trace: short, and on one line. */

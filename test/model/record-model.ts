@@ -50,6 +50,7 @@ export interface ModelOptions {
 const NOW = 0;
 const UNSEEN: View = { sent: false, vote: "none" };
 const DOWN = { kind: "down", error: new Error("no answer") } as const;
+const ABSTAINS = { ...DOWN, abstains: true } as const;
 const HELD = { kind: "held" } as const;
 const LOCK = { kind: "lock", token: "another", leaseMs: 1, fingerprint: "same" } as const;
 
@@ -98,7 +99,9 @@ export class RecordModel {
 
   /** What the next claim would get if nothing failed any more; nothing where that is right. */
   wrongAtLast({ nodes, answered }: State): string | undefined {
-    const votes = nodes.map(({ record, isOut }) => (isOut === true ? "down" : (record ?? "yes")));
+    const votes = nodes.map(({ record, isOut }) =>
+      isOut === true ? "abstains" : (record ?? "yes"),
+    );
     const verdict = this.#claimVerdict(votes);
     switch (verdict?.state) {
       case "acquired":
@@ -110,13 +113,17 @@ export class RecordModel {
           first !== undefined && !verdict.record.bytes.equals(this.#record(first).bytes);
         return isOther ? "what was answered is followed by another answer" : undefined;
       }
-      case "wedged":
-        return answered.length > 0 ? "what was answered cannot be answered again" : undefined;
+      case "wedged": {
+        // What stood on a node that forgot it may have been answered: the operator has to find out.
+        const isForgotten = nodes.some(({ isOut }) => isOut === true);
+        return answered.length > 0 && !isForgotten
+          ? "what was answered cannot be answered again"
+          : undefined;
+      }
       case "in-progress":
         return "nobody is at work, and the key is held";
       case "unavailable":
-        // Two records beside a node that is out: the operator's, like three records on three nodes.
-        return nodes.some(({ isOut }) => isOut === true) ? undefined : "the key cannot be asked";
+        return "the key cannot be asked";
       case undefined:
         return "all have voted, and nothing is decided";
       default:
@@ -125,7 +132,7 @@ export class RecordModel {
   }
 
   isWedged({ nodes }: State): boolean {
-    const held = nodes.map(({ record }) => record);
+    const held = nodes.filter(({ isOut }) => isOut !== true).map(({ record }) => record);
     return !held.includes(undefined) && new Set(held).size === held.length;
   }
 
@@ -232,6 +239,7 @@ export class RecordModel {
   #vote(vote: Vote | undefined, yes: string): unknown {
     if (vote === undefined) return undefined;
     if (vote === "down") return DOWN;
+    if (vote === "abstains") return ABSTAINS;
     return typeof vote === "number" ? this.#record(vote) : { kind: yes };
   }
 

@@ -6,7 +6,7 @@ export interface View {
 }
 
 /** `yes`: granted, or stored. `no`: another's lock. A number: the record of that attempt. */
-export type Vote = "none" | "yes" | "no" | "down" | number;
+export type Vote = "none" | "yes" | "no" | "down" | "abstains" | number;
 
 export type Phase = "idle" | "claiming" | "storing" | "adopting" | "over";
 

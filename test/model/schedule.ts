@@ -22,10 +22,15 @@ import {
 import { STORES, type StoreKind } from "./stores.js";
 import { currentProcess, World } from "./world.js";
 
-/** When the last fault is over. */
+/** When clients and faults begin: the quorum has stood for more than a minute, so that an empty node is no founder. */
+const START_MS = 70_000;
+/** How long faults go on. */
 const STORM_MS = 5_000;
+const CALM_FROM = START_MS + STORM_MS;
 /** When the last execution, offer and late message of the storm is over as well. */
-const QUIET_MS = STORM_MS + MAX_WAIT_MS + MAX_HANDLING_MS + 2.5 * LEASE_MS + 2_000;
+const QUIET_FROM = CALM_FROM + MAX_WAIT_MS + MAX_HANDLING_MS + 2.5 * LEASE_MS + 2_000;
+/** How often one node of a quorum was down when it was founded. */
+const LATE_NODE = 0.1;
 /** Beyond a lease: nodes that were down are looked for again, and clocks differ. */
 const MARGIN_MS = 1_500;
 const LAST_RETRY_MS = 400;
@@ -37,6 +42,8 @@ export interface ScheduleOptions {
   readonly store: string;
   /** Whether nodes may come back without their data. */
   readonly amnesia?: boolean | undefined;
+  /** How long nodes of a quorum abstain that did: default as the kit's. */
+  readonly quarantineMs?: number | undefined;
   readonly trace?: ((line: string) => void) | undefined;
 }
 
@@ -87,15 +94,18 @@ class Schedule {
   readonly #fleet: Fleet;
   readonly #kind: StoreKind;
   readonly #amnesia: boolean;
+  readonly #abstains: boolean;
   readonly #requests: RequestEntry[] = [];
   readonly #events: EventEntry[] = [];
   readonly #wedged = new Set<string>();
   #sent = 0;
   #marginMs = MARGIN_MS;
 
-  constructor(seed: number, kind: StoreKind, { amnesia = false, trace }: ScheduleOptions) {
+  constructor(seed: number, kind: StoreKind, options: ScheduleOptions) {
+    const { amnesia = false, quarantineMs, trace } = options;
     this.#kind = kind;
     this.#amnesia = amnesia;
+    this.#abstains = kind.nodes > 1 && quarantineMs !== 0;
     this.#world = new World(seed, trace);
     this.#network = new Network(this.#world);
     const { random } = this.#world;
@@ -103,14 +113,49 @@ class Schedule {
       return new SimulatedNode(this.#world, `n${node + 1}`);
     });
     const onConflict = random.pick(["reject", "wait"] as const);
-    this.#fleet = new Fleet(this.#world, kind, this.#network, this.#nodes, onConflict);
+    if (kind.nodes > 1 && random.chance(LATE_NODE)) {
+      this.#comeLate(random.pick(this.#forgetful));
+    }
+    this.#fleet = new Fleet(this.#world, kind, this.#network, this.#nodes, {
+      onConflict,
+      quarantineMs,
+    });
     eventsOf.set(this.#world, this.#events);
   }
 
   async run(): Promise<ScheduleReport> {
+    let leasesHold = true;
+    this.#world.at(START_MS, () => {
+      leasesHold = this.#storm();
+    });
+    await this.#world.run();
+    return this.#judge(leasesHold);
+  }
+
+  /**
+   * Fewer than half: where more are empty at once, and the others out of reach, who starts then takes them for a new
+   * quorum. Nodes are alike, so that the first will do.
+   */
+  get #forgetful(): readonly SimulatedNode[] {
+    return this.#nodes.slice(0, Math.floor(this.#nodes.length / 2));
+  }
+
+  /** Half of the nodes that are missed at the founding come within the minute in which nobody wonders. */
+  #comeLate(node: SimulatedNode): void {
+    const { random } = this.#world;
+    const isInTime = random.chance(0.5);
+    node.crash();
+    this.#world.at(isInTime ? START_MS / 4 : START_MS + random.below(STORM_MS), () => {
+      if (node.isUp) return;
+      this.#world.say(() => `${node.name} comes for the first time`);
+      node.start();
+    });
+  }
+
+  /** Tells whether no node's lease can have ended early. */
+  #storm(): boolean {
     const { random } = this.#world;
     this.#network.weather = drawWeather(random, LEASE_MS);
-    const { mortal } = this.#kind;
     const { leasesHold, delayMs } = drawBlows(
       this.#world,
       this.#network,
@@ -119,8 +164,9 @@ class Schedule {
       {
         untilMs: STORM_MS,
         leaseMs: LEASE_MS,
-        mortal,
-        amnesia: this.#amnesia,
+        mortal: this.#kind.mortal,
+        forgetful: this.#amnesia ? this.#forgetful : [],
+        forgetfulVote: !this.#abstains,
       },
     );
     this.#marginMs += delayMs;
@@ -130,9 +176,8 @@ class Schedule {
       this.#world.say(() => "calm");
       this.#network.weather = CALM;
     });
-    this.#world.at(QUIET_MS, () => this.#lastRetries(clients));
-    await this.#world.run();
-    return this.#judge(leasesHold);
+    this.#world.at(QUIET_FROM - START_MS, () => this.#lastRetries(clients));
+    return leasesHold;
   }
 
   #clients(): Client[] {
@@ -157,7 +202,7 @@ class Schedule {
       this.#send(client, this.#work(), giveUpMs, ({ outcome }) => {
         if (left === 0 || isFinal(outcome)) return;
         const inMs = random.between(5, random.pick([50, 300, 1_500]));
-        if (this.#world.now + inMs < STORM_MS) this.#world.at(inMs, attempt);
+        if (this.#world.now + inMs < CALM_FROM) this.#world.at(inMs, attempt);
       });
     };
     this.#world.at(from + random.fraction(), attempt);
@@ -175,7 +220,7 @@ class Schedule {
   /** Every client asks once more; a lease and a margin later, everyone must know. */
   #lastRetries(clients: readonly Client[]): void {
     const asked = new Map(clients.map((client) => [`${client.key} ${client.fingerprint}`, client]));
-    const freeFrom = QUIET_MS + LEASE_MS + this.#marginMs;
+    const freeFrom = QUIET_FROM + LEASE_MS + this.#marginMs;
     for (const client of asked.values()) {
       let late = 0;
       const attempt = (): void => {
@@ -248,7 +293,7 @@ class Schedule {
       leaseMs: LEASE_MS,
       ttlMs: TTL_MS,
       endedAt: this.#world.now,
-      quietFrom: QUIET_MS,
+      quietFrom: QUIET_FROM,
       marginMs: this.#marginMs,
       leasesHold,
     });

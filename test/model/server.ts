@@ -45,7 +45,7 @@ export const MAX_WAIT_MS = 1_500;
 /** Of one life of a process. */
 export class SimulatedServer {
   readonly process: SimulatedProcess;
-  readonly #protocol: Protocol;
+  #protocol!: Protocol;
   readonly #executions: Writable<ExecutionEntry>[];
   readonly #claims = new Map<string, { claimedAt: number; renewedAt: number[] }>();
   /** Executions that are neither stored nor released. */
@@ -54,7 +54,7 @@ export class SimulatedServer {
 
   constructor(
     process: SimulatedProcess,
-    store: Store,
+    open: () => Store,
     onConflict: ProtocolOptions["onConflict"],
     executions: ExecutionEntry[],
   ) {
@@ -69,7 +69,9 @@ export class SimulatedServer {
       onConflict,
     } as const;
     const options = parseOptions("simulation", given, protocolRules(given), protocolRelations);
-    this.#protocol = new Protocol(this.#observed(store), options);
+    process.do(0, "message", () => {
+      this.#protocol = new Protocol(this.#observed(open()), options);
+    });
   }
 
   /** Takes a request from the network; exactly one of the two is called, unless it is never answered. */

@@ -18,6 +18,7 @@ const PROGRESS_MS = 5_000;
 export interface Order {
   readonly store: string;
   readonly amnesia: boolean;
+  readonly quarantineMs: number | undefined;
 }
 
 interface Batch {
@@ -55,6 +56,7 @@ async function main(): Promise<void> {
       from: { type: "string", default: "1" },
       seed: { type: "string" },
       amnesia: { type: "boolean", default: false },
+      quarantineMs: { type: "string" },
       trace: { type: "boolean", default: false },
       workers: { type: "string", default: String(availableParallelism()) },
       json: { type: "boolean", default: false },
@@ -62,7 +64,12 @@ async function main(): Promise<void> {
       first: { type: "boolean", default: false },
     },
   });
-  const order = { store: values.store, amnesia: values.amnesia };
+  const { store, amnesia, quarantineMs } = values;
+  const order: Order = {
+    store,
+    amnesia,
+    quarantineMs: quarantineMs === undefined ? undefined : Number(quarantineMs),
+  };
   if (values.seed !== undefined) return await replay(order, Number(values.seed), values.trace);
   const from = Number(values.from);
   const totals = await runAll(order, from, from + Number(values.seeds), {

@@ -3,9 +3,15 @@ import type { Store } from "../../src/store.js";
 import { memoryStore } from "../../stores/memory.js";
 import { redisStore } from "../../stores/redis.js";
 import { redlockStore } from "../../stores/redlock.js";
+import { simulatedClient } from "./client.js";
 import { naiveStore } from "./naive-store.js";
-import { simulatedClient, type Network, type SimulatedNode } from "./network.js";
+import type { Network, SimulatedNode } from "./network.js";
 import type { SimulatedProcess } from "./world.js";
+
+export interface StoreOptions {
+  /** Of a quorum: default as the kit's. */
+  readonly quarantineMs?: number | undefined;
+}
 
 export interface StoreKind {
   readonly nodes: number;
@@ -16,6 +22,7 @@ export interface StoreKind {
     network: Network,
     process: SimulatedProcess,
     nodes: readonly SimulatedNode[],
+    options: StoreOptions,
   ) => Store;
 }
 
@@ -24,10 +31,10 @@ const NODE_TIMEOUT_MS = 110;
 
 const quiet = { prefix: "", onReport: () => {} };
 
-const quorum: StoreKind["open"] = (network, process, nodes) =>
+const quorum: StoreKind["open"] = (network, process, nodes, { quarantineMs }) =>
   redlockStore(
     nodes.map((node) => simulatedClient(network, process, node)),
-    { ...quiet, nodeTimeoutMs: NODE_TIMEOUT_MS },
+    { ...quiet, nodeTimeoutMs: NODE_TIMEOUT_MS, quarantineMs },
   );
 
 export const STORES: Readonly<Record<string, StoreKind>> = {

@@ -29,6 +29,9 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   fc.tuple(key, token, ttl).map(([name, owner, ms]): Command => {
     return ["set", name, lockValue(owner, ms, "fingerprint"), "PX", ms];
   }),
+  // As the marker is written: for ever.
+  fc.tuple(key, token).map(([name, owner]): Command => ["set", name, owner, "NX", "GET"]),
+  fc.tuple(key, token).map(([name, owner]): Command => ["set", name, owner]),
   scripted(EXTEND, (owner, ms) => [lockMark(owner), ms]),
   scripted(STORE, (owner, ms) => [lockMark(owner), recordBy(owner), ms, owner]),
   // As who adopts: its own lock, somebody else's record.

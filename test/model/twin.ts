@@ -131,7 +131,9 @@ export class RedisTwin {
 
   /** What is left of a key's time, as PTTL. */
   leftMs(key: string): number {
-    return this.get(key) === undefined ? -2 : (this.#entries.get(key)?.expiresAt ?? 0) - this.#now;
+    if (this.get(key) === undefined) return -2;
+    const { expiresAt = 0 } = this.#entries.get(key) ?? {};
+    return expiresAt === Infinity ? -1 : expiresAt - this.#now;
   }
 
   /** Scripts are kept in memory only. */
@@ -140,10 +142,12 @@ export class RedisTwin {
     if (!keepData) this.#entries.clear();
   }
 
-  /** `SET key value PX ms [NX] [GET]`. */
-  #claim(key: string, [value, , ttlMs, ...flags]: readonly Argument[]): Reply {
+  /** `SET key value [PX ms] [NX] [GET]`. */
+  #claim(key: string, [value, ...flags]: readonly Argument[]): Reply {
     const found = this.get(key);
-    if (found === undefined || !flags.includes("NX")) this.set(key, bytes(value), Number(ttlMs));
+    const px = flags.indexOf("PX");
+    const ttlMs = px === -1 ? Infinity : Number(flags[px + 1]);
+    if (found === undefined || !flags.includes("NX")) this.set(key, bytes(value), ttlMs);
     else if (!flags.includes("GET")) return null;
     return flags.includes("GET") ? (found ?? null) : OK;
   }

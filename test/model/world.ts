@@ -5,6 +5,7 @@
  */
 import crypto from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
+import timers from "node:timers/promises";
 import { Agenda, type Item, type Phase } from "./agenda.js";
 import { Random } from "./random.js";
 
@@ -180,6 +181,15 @@ export function installWorlds(): void {
       ? real.randomBytes(size)
       : Buffer.from(current.world.random.hex(2 * size), "hex");
   Object.assign(crypto, { randomUUID, randomBytes });
+  const sleep = timers.setTimeout;
+  Object.assign(timers, {
+    setTimeout: (ms?: number, value?: unknown, options?: object): Promise<unknown> =>
+      current === undefined
+        ? sleep(ms, value, options)
+        : new Promise((resolve) => {
+            setTimeout(() => resolve(value), ms);
+          }),
+  });
   // Those who import them by name get them, too.
   syncBuiltinESMExports();
 }

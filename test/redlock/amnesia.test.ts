@@ -104,6 +104,23 @@ test("a record on two of three nodes, one dead, one back empty, with the third t
   expect(await completed(claim(store, key))).toEqual(response);
 });
 
+test("beside it two records of one key are for an operator: neither can reach a majority any more", async () => {
+  const nodes = await ownMasters();
+  const { store, losses } = await watching(nodes);
+  const key = freshKey();
+  await plant([nodes[0]], key, { token: "one", response: answer() });
+  await plant([nodes[1]], key, { token: "other", response: answer() });
+
+  await nodes[2].restart({ keepData: false });
+  await expect.poll(() => losses).toHaveLength(1);
+
+  const error = await failure(claim(store, key));
+  expect(error).toMatchObject({ code: "STORE_UNAVAILABLE" });
+  expect(error.message).toContain("delete the key");
+  expect(await store.delete(key)).toBe(true);
+  await acquired(claim(store, key));
+});
+
 test("it is reported once, the others go on without it, and it is sent nothing", async () => {
   const nodes = await ownMasters();
   const { store, clients, losses } = await watching(nodes);
