@@ -5,7 +5,6 @@ import { callback, integer, parseOptions, type Given } from "../src/options.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../src/store.js";
 import { Entries, type HeldEntry, type RecordEntry } from "./memory/entries.js";
 import { ENTRY_BYTES, isLive, LARGEST_SHARE, recordEntry, responseOf } from "./memory/frames.js";
-import { decodeRecord } from "./record.js";
 
 /** A response that the store could not keep although its time was not over. */
 export interface Eviction {
@@ -85,8 +84,8 @@ export function memoryStore(options?: MemoryOptions): MemoryStore {
     onEvict: callback<MemorySettings["onEvict"]>(undefined),
   });
   const report = reporter(settings.onEvict ?? warnOnce());
-  const evicted = ({ key, frame }: RecordEntry): void => {
-    report({ key, expiresAt: decodeRecord(frame).response.expiresAt, kept: "nothing" });
+  const evicted = (entry: RecordEntry): void => {
+    report({ key: entry.key, expiresAt: responseOf(entry).expiresAt, kept: "nothing" });
   };
   const entries = new Entries({ ...settings, evicted });
   let shelf: Shelf | undefined = { entries, largest: settings.maxBytes * LARGEST_SHARE, report };

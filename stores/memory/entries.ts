@@ -15,7 +15,8 @@ export interface HeldEntry extends EntryBase {
 
 export interface RecordEntry extends EntryBase {
   readonly kind: "record";
-  readonly frame: Buffer;
+  /** Small ones as text of single bytes: V8 keeps that in its heap, where a buffer is memory of its own to look after. */
+  readonly frame: Buffer | string;
   older?: RecordEntry | undefined;
   newer?: RecordEntry | undefined;
 }
