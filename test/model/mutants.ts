@@ -34,8 +34,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   "a lock has no end": {
     store: "redis",
     file: TWIN,
-    from: "this.set(key, bytes(value), Number(ttlMs));\n    else",
-    to: "this.set(key, bytes(value), 1e12);\n    else",
+    from: "px === -1 ? Infinity : Number(flags[px + 1])",
+    to: "px === -1 ? Infinity : 1e12",
   },
   "a renewal does not look whose lock it is": {
     store: "redis",
@@ -112,8 +112,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   "an answer leaves before it is stored": {
     store: "redis",
     file: PROTOCOL,
-    from: "const result = await this.#store.set(lease, response, this.#options.ttlMs);",
-    to: 'void this.#store.set(lease, response, this.#options.ttlMs).catch(() => {});\n      const result = { state: "stored" } as const;',
+    from: "result = await keep(this.#store, keeping, this.#options.ttlMs, deadline);",
+    to: 'void keep(this.#store, keeping, this.#options.ttlMs, deadline).catch(() => {});\n      result = { state: "stored" };',
   },
   "a stale holder answers with its own result": {
     store: "redis",
@@ -130,8 +130,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   "a response that cannot be stored is forgotten": {
     store: "redis",
     file: PROTOCOL,
-    from: "this.#pending.hold({ lease, response, until, error });",
-    to: "await this.#store.unlock(lease).catch(() => {});",
+    from: "const settled = this.#pending.hold({ ...keeping, until: holder.until, deadline, error });",
+    to: "const settled = undefined;\n      await this.#store.unlock(lease, deadline).catch(() => {});",
   },
   "a wait has no end": {
     store: "redis",

@@ -29,6 +29,8 @@ const STORM_MS = 5_000;
 const CALM_FROM = START_MS + STORM_MS;
 /** When the last execution, offer and late message of the storm is over as well. */
 const QUIET_FROM = CALM_FROM + MAX_WAIT_MS + MAX_HANDLING_MS + 2.5 * LEASE_MS + 2_000;
+/** Longer than leases are renewed, and than anybody waits. */
+const LONGEST_WORK_MS = MAX_HANDLING_MS + LEASE_MS;
 /** How often one node of a quorum was down when it was founded. */
 const LATE_NODE = 0.1;
 /** Beyond a lease: nodes that were down are looked for again, and clocks differ. */
@@ -210,7 +212,7 @@ class Schedule {
 
   #work(): Work {
     const { random } = this.#world;
-    const takesMs = random.below(random.pick([5, 100, 800, 2_000]));
+    const takesMs = random.below(random.pick([5, 100, 800, 2_000, LONGEST_WORK_MS]));
     const ends = random.chance(0.75)
       ? "result"
       : random.pick(["tombstone", "not-to-store", "throws"] as const);
