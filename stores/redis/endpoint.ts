@@ -1,16 +1,11 @@
 /** One Redis endpoint and its verbs: all of the single-endpoint store, and one voter of a quorum. */
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
+import { sendAlone, sendTogether, type Argument, type Command } from "./commands.js";
 import { watchConnection } from "./connection.js";
 import { isReply, storeError } from "./errors.js";
 import { EXTEND, RELEASE, STORE, type Script } from "./scripts.js";
 import { lockMark, lockValue, readValue, type Value } from "./value.js";
-
-type Argument = string | number | Buffer;
-type Verb = "get" | "set" | "del" | "evalsha" | "eval" | "wait" | "ping";
-type Command = readonly [verb: Verb, ...args: Argument[]];
-/** ioredis' own method per command: `call` loses the command's name where auto-pipelining is on. */
-type Commander = Record<`${Verb}Buffer`, (...args: readonly Argument[]) => Promise<unknown>>;
 
 export interface EndpointOptions {
   /** What every key begins with. */
@@ -122,18 +117,18 @@ export class RedisEndpoint {
       : await this.#replicated(name, command);
   }
 
-  /** `WAIT` counts the writes of its own connection, so it travels behind the command in one pipeline. */
+  /** `WAIT` counts the writes of its own connection, so it travels right behind the command. */
   async #replicated(name: string, command: Command): Promise<unknown> {
     const { minReplicas, replicaTimeoutMs } = this.#options;
-    const both = () => this.#pipeline(command, ["wait", minReplicas, replicaTimeoutMs]);
+    const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
+    const both = () => this.#heard(sendTogether(this.#client, [command, wait]));
     const [answer, confirmed] = await both().catch(async (error: unknown) => {
       if (!isReply(error, "MOVED")) throw error;
-      // Executed nowhere. ioredis follows a slot that has moved for a command alone, but not for such a pipeline,
-      // which would go to the wrong node for ever.
+      // Executed nowhere. ioredis follows a slot that has moved for a command that it may send where it likes.
       await this.#call(["eval", "return 0", 1, name]);
       return await both();
     });
-    if (Number(confirmed) >= minReplicas) return answer;
+    if (Number(confirmed) >= minReplicas) return numbered(answer);
     throw new StoreUnavailableError(
       `Only ${Number(confirmed)} of ${minReplicas} replicas confirmed a write within ${replicaTimeoutMs} ms. ` +
         "It is not taken back: a retry finds what is there.",
@@ -141,35 +136,16 @@ export class RedisEndpoint {
   }
 
   async #call(command: Command): Promise<unknown> {
-    // ioredis 5 groups scripts by the slot of their hash, so that auto-pipelining mixes the nodes of a Cluster.
-    if (this.#client.isCluster && this.#client.options.enableAutoPipelining) {
-      const [answer] = await this.#pipeline(command);
-      return answer;
-    }
+    return numbered(await this.#heard(sendAlone(this.#client, command)));
+  }
+
+  async #heard<T>(replies: Promise<T>): Promise<T> {
     try {
-      return numbered(await send(this.#client, command));
+      return await replies;
     } catch (error) {
       throw storeError(error, this.#client);
     }
   }
-
-  async #pipeline(...commands: readonly Command[]): Promise<unknown[]> {
-    try {
-      const pipeline = this.#client.pipeline();
-      for (const command of commands) void send(pipeline, command);
-      const replies = (await pipeline.exec()) ?? [];
-      return replies.map(([error, answer]) => {
-        if (error) throw error;
-        return numbered(answer);
-      });
-    } catch (error) {
-      throw storeError(error, this.#client);
-    }
-  }
-}
-
-function send(to: unknown, [verb, ...args]: Command): Promise<unknown> {
-  return (to as Commander)[`${verb}Buffer`](...args);
 }
 
 /** Clients with `stringNumbers` give integers as strings; all other text comes as bytes. */
