@@ -6,8 +6,8 @@ export default defineConfig({
     // Guards against what hangs; a busy machine is slow, and no test is about time.
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // Most tests wait for servers, not for a processor: more workers than cores.
-    maxWorkers: 3,
+    // Most tests wait for servers, not for a processor.
+    maxWorkers: 2,
     reporters: ["default", "./test/support/closing-line.ts"],
     coverage: {
       provider: "v8",

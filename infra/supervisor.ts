@@ -7,10 +7,14 @@ const SERVER = fileURLToPath(new URL("server.js", import.meta.url));
 /** A server that is killed at once again and again is not restarted for ever. */
 const MIN_LIFE_MS = 500;
 
+/** Meanwhile somebody else's connection may have got the port for a moment. */
+const MAX_TRIES = 20;
+const RETRY_MS = 250;
+
 let child: ChildProcess;
 let stopping = false;
 
-function start(port: string | undefined): void {
+function start(port: string | undefined, tries = 0): void {
   const startedAt = performance.now();
   let listening = port;
   const env = { ...process.env, ...(port !== undefined && { PORT: port }) };
@@ -22,8 +26,10 @@ function start(port: string | undefined): void {
   });
   child.once("exit", (code, signal) => {
     const lived = performance.now() - startedAt;
-    if (stopping || signal !== "SIGKILL" || lived < MIN_LIFE_MS) process.exitCode = code ?? 1;
-    else start(listening);
+    if (stopping) process.exitCode = code ?? 1;
+    else if (signal === "SIGKILL" && lived >= MIN_LIFE_MS) start(listening, MAX_TRIES);
+    else if (code !== 0 && tries > 0) setTimeout(() => start(listening, tries - 1), RETRY_MS);
+    else process.exitCode = code ?? 1;
   });
 }
 

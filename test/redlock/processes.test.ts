@@ -17,7 +17,7 @@ const KILL_EVERY_MS = 1_000;
 const DEAD_FOR_MS = 300;
 
 /** Real clients give up; with one node down at a time none has to. */
-const MAX_TRIES = 30;
+const MAX_TRIES = 100;
 
 /**
  * An execution that follows one of these is allowed, and not silent. The last is a lease that was lost while its
