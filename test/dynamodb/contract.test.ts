@@ -5,7 +5,7 @@ import { storeContract } from "../../src/testing.js";
 import { clientOf, openStage, REGION, runner, underTest, type Stage } from "./stage.js";
 
 // Most tests wait for a lease to end: they may do that together.
-vi.setConfig({ maxConcurrency: 20, hookTimeout: 120_000, testTimeout: 60_000 });
+vi.setConfig({ maxConcurrency: 8, hookTimeout: 120_000, testTimeout: 60_000 });
 
 let stage: Stage;
 

@@ -23,7 +23,7 @@ afterAll(() => browser?.close());
 /** The page, and what went wrong in it: answers of 409 and lost connections apart, which it is there to show. */
 async function open(origin: string): Promise<{ page: Page; errors: string[] }> {
   const page = await browser.newPage();
-  page.setDefaultTimeout(TIMEOUT_MS);
+  page.setDefaultTimeout(TIMEOUT_MS / 4);
   const errors: string[] = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => {
