@@ -91,8 +91,10 @@ export class RedlockLocks {
       const majority = majorityOf(this.#voters.length);
       const against = [...stats.votesAgainst.values()];
       const held = stats.votesFor.size;
-      // A lease that only some nodes forgot is whole again where they are asked; one that all forgot is over.
-      if (held > 0 && held + against.filter(isEmpty).length >= majority) {
+      const empty = against.filter(isEmpty).length;
+      // A lease that a minority forgot is whole again where that is asked. A majority may have let it go to somebody who
+      // executed and is gone: such a lease is lost, as one that all forgot.
+      if (empty < majority && held + empty >= majority) {
         if (held + (await this.#heal(stats, lease, durationMs)) >= majority) return true;
       }
       const failures = against.filter((vote) => !(vote instanceof Refusal));

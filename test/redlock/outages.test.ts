@@ -150,6 +150,19 @@ describe("a lease", () => {
     expect(await standing(nodes, key)).toEqual(["-", "-", "-"]);
   });
 
+  test("is lost where a majority let it go, since somebody may have executed there and gone", async () => {
+    const { store } = await party(nodes);
+    const key = freshKey();
+    const lease = await acquired(claim(store, key));
+    for (const node of nodes.slice(0, 2)) await node.command("DEL", PREFIX + key);
+    const other = await party(nodes);
+    await other.store.unlock(await acquired(claim(other.store, key)));
+
+    expect(await store.extend(lease, LONG_MS)).toBe(false);
+
+    expect(await standing(nodes, key)).toEqual(["-", "-", "L"]);
+  });
+
   test("is lost where a majority has another's, though a node is down", async () => {
     const { store, proxies } = await proxied(nodes);
     const key = freshKey();
