@@ -97,6 +97,12 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     from: "} else if (round === undefined || (await isInVain(round, node))) {",
     to: "} else if (round === undefined) {",
   },
+  "a renewal heals what a majority has lost": {
+    store: "redlock",
+    file: LOCKS,
+    from: "if (empty < majority && held",
+    to: "if (held > 0 && held",
+  },
   "a minority's holder tells its fingerprint": {
     store: "redlock",
     file: DECISIONS,
@@ -134,7 +140,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     to: "const settled = undefined;\n      await this.#store.unlock(lease, deadline).catch(() => {});",
   },
   "a wait has no end": {
-    store: "redis",
+    store: "memory",
     file: "src/idempotency/waiters.ts",
     from: "if (leftMs <= 0) break;",
     to: "if (leftMs <= -60_000) break;",
