@@ -97,12 +97,6 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     from: "} else if (round === undefined || (await isInVain(round, node))) {",
     to: "} else if (round === undefined) {",
   },
-  "a renewal heals what a majority has lost": {
-    store: "redlock",
-    file: LOCKS,
-    from: "if (empty < majority && held",
-    to: "if (held > 0 && held",
-  },
   "a minority's holder tells its fingerprint": {
     store: "redlock",
     file: DECISIONS,
