@@ -26,7 +26,7 @@ export type ReadVote = { readonly kind: "empty" } | LockValue | RecordValue | Do
 export type ClaimVerdict =
   | { readonly state: "acquired" }
   | { readonly state: "completed"; readonly record: RecordValue }
-  /** Fewer hold it than a majority; written to the nodes that granted me, it can have one. */
+  /** Fewer hold it than a majority; written to the nodes that granted me or still hold its author's lock, it can have one. */
   | { readonly state: "adopt"; readonly record: RecordValue; readonly holders: number }
   /**
    * `lock`: of the holder. Who has only a minority may be a contender that gets nothing, and its fingerprint means nothing.
@@ -86,7 +86,10 @@ function decideHeard(
   if (votes.length - errors.length < majority) return { state: "unavailable", errors };
   // A minority's copy that has outlived its record is about to go: it stands in nobody's way.
   const live = records.filter(({ record }) => record.response.expiresAt > now);
-  const adoptable = live.find(({ holders }) => holders + granted >= majority);
+  // Its author's lock is where the author is about to write that record, or died before it could.
+  const adoptable = live.find(
+    ({ record, holders }) => holders + granted + votes.filter(isAuthors(record)).length >= majority,
+  );
   if (adoptable !== undefined) return { state: "adopt", ...adoptable };
   const stuck = live.reduce((sum, { holders }) => sum + holders, 0);
   const abstaining = votes.filter((vote) => vote.kind === "down" && vote.abstains === true).length;
@@ -162,6 +165,11 @@ function locksIn(votes: readonly (ClaimVote | undefined)[]) {
 
 function isRecord(vote: { kind: string } | undefined): vote is RecordValue {
   return vote?.kind === "record";
+}
+
+/** Whether somebody's vote is the lock under which this record was written: that one may be replaced by it. */
+export function isAuthors(record: RecordValue): (vote: ClaimVote | undefined) => boolean {
+  return (vote) => vote?.kind === "lock" && vote.token === record.token;
 }
 
 function count(votes: readonly ({ kind: string } | undefined)[], kind: string): number {

@@ -5,6 +5,7 @@ import { poll } from "./ballot.js";
 import {
   decideRead,
   decideStore,
+  isAuthors,
   majorityOf,
   type ReadVerdict,
   type ReadVote,
@@ -150,15 +151,19 @@ export class Quorum {
       : { state: "completed", response: winner.response };
   }
 
-  /** Writes a record that exists to the nodes that granted me. It keeps its author and its end. */
+  /** Writes a record that exists to the nodes that granted me or hold its author's lock. It keeps its author and its end. */
   #spread(
     { key, token }: Lease,
     votes: Claimed["votes"],
-    { bytes, token: author, response }: RecordValue,
+    record: RecordValue,
   ): Promise<StoreVerdict> {
+    const { bytes, token: author, response } = record;
     const ttlMs = keptFor(response.expiresAt - Date.now());
     const spreadTo = async (voter: Voter, node: number): Promise<StoreVote> => {
       const vote = await votes[node];
+      if (isAuthors(record)(vote)) {
+        return voteOf(await voter.ask((it) => it.store(key, author, bytes, ttlMs)));
+      }
       if (vote === undefined || vote.kind === "lock") return { kind: "held" };
       if (vote.kind === "record") return vote.bytes.equals(bytes) ? { kind: "stored" } : vote;
       if (vote.kind === "down") return vote;

@@ -1,6 +1,6 @@
 /** Visits every state that a model can reach, nodes taken for the same where they hold and have heard the same. */
 import type { RecordModel } from "./record-model.js";
-import type { NodeState, Phase, State, Vote } from "./record-steps.js";
+import type { NodeState, Phase, State, View, Vote } from "./record-steps.js";
 
 export interface Exploration {
   readonly states: number;
@@ -54,7 +54,8 @@ function wayTo(visit: Visit, ...end: readonly string[]): string[] {
 }
 
 const PHASES: readonly Phase[] = ["idle", "claiming", "storing", "adopting", "over"];
-const WORDS = ["none", "yes", "no", "down"];
+const WORDS = ["none", "yes", "no", "down", "abstains", "lock 0", "lock 1", "lock 2", "lock 3"];
+const WAYS: readonly View["sent"][] = ["no", "mine", "authors"];
 
 /** One character for each part of a state; the same for states that differ in the order of nodes alone. */
 function keyOf({ nodes, attempts, answered, hasForgotten }: State): string {
@@ -67,7 +68,7 @@ function keyOf({ nodes, attempts, answered, hasForgotten }: State): string {
 
 function nodeKey({ lock, record, isOut, views }: NodeState): string {
   const holds = isOut === true ? 1 : 2 + (lock ?? -1) + 1 + 8 * ((record ?? -1) + 1);
-  const heard = views.map(({ sent, vote }) => 2 * voteCode(vote) + Number(sent));
+  const heard = views.map(({ sent, vote }) => WAYS.length * voteCode(vote) + WAYS.indexOf(sent));
   return String.fromCharCode(holds, ...heard);
 }
 

@@ -22,9 +22,9 @@ import {
   claimAt,
   forgotten,
   hearings,
-  isYes,
   leaseEnded,
   over,
+  reach,
   sending,
   storeAt,
   type AttemptState,
@@ -48,11 +48,12 @@ export interface ModelOptions {
 }
 
 const NOW = 0;
-const UNSEEN: View = { sent: false, vote: "none" };
+const UNSEEN: View = { sent: "no", vote: "none" };
 const DOWN = { kind: "down", error: new Error("no answer") } as const;
 const ABSTAINS = { ...DOWN, abstains: true } as const;
 const HELD = { kind: "held" } as const;
-const LOCK = { kind: "lock", token: "another", leaseMs: 1, fingerprint: "same" } as const;
+const LOCK = { kind: "lock", leaseMs: 1, fingerprint: "same" } as const;
+const LOCKED = "lock ";
 
 export class RecordModel {
   readonly #options: ModelOptions;
@@ -143,8 +144,9 @@ export class RecordModel {
     if (phase === "idle") return;
     const claimed = claimAt(node, attempt);
     yield* arrived(state, attempt, at, claimed, phase === "claiming", "claim");
-    if (node.views[attempt]?.sent === true) {
-      const stored = storeAt(node, attempt, record);
+    const { sent } = node.views[attempt] as View;
+    if (sent !== "no") {
+      const stored = storeAt(node, sent === "authors" ? record : attempt, record);
       const isHeard = phase === "storing" || phase === "adopting";
       yield* arrived(state, attempt, at, stored, isHeard, "record");
     }
@@ -179,7 +181,7 @@ export class RecordModel {
           attempt,
           "storing",
           attempt,
-          () => true,
+          () => "mine",
           () => "none",
         );
         const failed = { says: `${says}, and its handler fails`, to: over(state, attempt) };
@@ -189,17 +191,19 @@ export class RecordModel {
       case "completed": {
         const record = this.#indexOf(verdict.record);
         // Nodes that missed it get it.
-        const spread = sending(state, attempt, "over", record, isYes(votes), () => "none");
+        const spread = sending(state, attempt, "over", record, reach(votes, record), () => "none");
         return [answering(says, spread, record)];
       }
       case "adopt": {
         const record = this.#indexOf(verdict.record);
+        const sentTo = reach(votes, record);
         const vote = (node: number): Vote => {
           const seen = votes[node] as Vote;
-          if (seen === "yes") return "none";
-          return seen === record ? "yes" : seen;
+          if (sentTo(node) !== "no") return "none";
+          if (seen === record) return "yes";
+          return isLock(seen) ? "no" : seen;
         };
-        return [{ says, to: sending(state, attempt, "adopting", record, isYes(votes), vote) }];
+        return [{ says, to: sending(state, attempt, "adopting", record, sentTo, vote) }];
       }
       case "in-progress":
       case "wedged":
@@ -231,7 +235,7 @@ export class RecordModel {
   #claimVerdict(votes: readonly (Vote | undefined)[]): ClaimVerdict | undefined {
     const { decideClaim } = this.#options.decisions;
     return once(this.#claims, votes.join(" "), () => {
-      const asked = votes.map((vote) => (vote === "no" ? LOCK : this.#vote(vote, "granted")));
+      const asked = votes.map((vote) => this.#vote(vote, "granted"));
       return decideClaim(asked as ClaimVote[], NOW);
     });
   }
@@ -240,6 +244,8 @@ export class RecordModel {
     if (vote === undefined) return undefined;
     if (vote === "down") return DOWN;
     if (vote === "abstains") return ABSTAINS;
+    if (isLock(vote))
+      return { ...LOCK, token: this.#record(Number(vote.slice(LOCKED.length))).token };
     return typeof vote === "number" ? this.#record(vote) : { kind: yes };
   }
 
@@ -250,6 +256,10 @@ export class RecordModel {
   #indexOf({ token }: RecordValue): number {
     return this.#records.findIndex((record) => record.token === token);
   }
+}
+
+function isLock(vote: Vote): vote is `lock ${number}` {
+  return typeof vote === "string" && vote.startsWith(LOCKED);
 }
 
 function once<T>(known: Map<string, T>, key: string, make: () => T): T {

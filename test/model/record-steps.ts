@@ -1,12 +1,12 @@
 /** The states of the record model, and the steps from one to the next. */
-/** One attempt's view of one node: whether a record was sent to it, and what it last answered. */
+/** One attempt's view of one node: under whose lock a record was sent to it, if any, and what it last answered. */
 export interface View {
-  readonly sent: boolean;
+  readonly sent: "no" | "mine" | "authors";
   readonly vote: Vote;
 }
 
-/** `yes`: granted, or stored. `no`: another's lock. A number: the record of that attempt. */
-export type Vote = "none" | "yes" | "no" | "down" | "abstains" | number;
+/** `yes`: granted, or stored. `no`: not stored, for another's lock. `lock`: of that attempt. A number: the record of that attempt. */
+export type Vote = "none" | "yes" | "no" | "down" | "abstains" | `lock ${number}` | number;
 
 export type Phase = "idle" | "claiming" | "storing" | "adopting" | "over";
 
@@ -44,19 +44,19 @@ export interface Step {
 /** As `SET key lock NX GET`. */
 export function claimAt(node: NodeState, attempt: number): { node: NodeState; vote: Vote } {
   if (node.record !== undefined) return { node, vote: node.record };
-  if (node.lock !== undefined && node.lock !== attempt) return { node, vote: "no" };
+  if (node.lock !== undefined && node.lock !== attempt) return { node, vote: `lock ${node.lock}` };
   return { node: { ...node, lock: attempt }, vote: "yes" };
 }
 
 /** As the script STORE. */
 export function storeAt(
   node: NodeState,
-  attempt: number,
+  holder: number,
   record: number,
 ): { node: NodeState; vote: Vote } {
   if (node.record !== undefined)
     return { node, vote: node.record === record ? "yes" : node.record };
-  if (node.lock !== undefined && node.lock !== attempt) return { node, vote: "no" };
+  if (node.lock !== undefined && node.lock !== holder) return { node, vote: "no" };
   return { node: { ...node, lock: undefined, record }, vote: "yes" };
 }
 
@@ -112,7 +112,7 @@ export function sending(
   attempt: number,
   phase: Phase,
   record: number,
-  isSentTo: (node: number) => boolean,
+  sentTo: (node: number) => View["sent"],
   vote: (node: number) => Vote,
 ): State {
   const { isLate } = state.attempts[attempt] as AttemptState;
@@ -120,7 +120,7 @@ export function sending(
     ...state,
     attempts: state.attempts.with(attempt, { phase, record, isLate }),
     nodes: state.nodes.map((node, at) => {
-      const view = { sent: isSentTo(at), vote: phase === "over" ? "none" : vote(at) } as const;
+      const view = { sent: sentTo(at), vote: phase === "over" ? "none" : vote(at) } as const;
       return withView(node, attempt, view);
     }),
   };
@@ -133,12 +133,20 @@ function withView(node: NodeState, attempt: number, view: View): NodeState {
 /** What it heard no longer matters; what it sent may still arrive. */
 export function over(state: State, attempt: number): State {
   const { record } = state.attempts[attempt] as AttemptState;
-  const wasSent = (node: number): boolean => state.nodes[node]?.views[attempt]?.sent === true;
-  return sending(state, attempt, "over", record, wasSent, () => "none");
+  const sentBefore = (node: number): View["sent"] =>
+    state.nodes[node]?.views[attempt]?.sent ?? "no";
+  return sending(state, attempt, "over", record, sentBefore, () => "none");
 }
 
-export function isYes(votes: readonly (Vote | undefined)[]): (node: number) => boolean {
-  return (node) => votes[node] === "yes";
+/** Where a record of another attempt goes: to the nodes that granted, and in the place of its author's lock. */
+export function reach(
+  votes: readonly (Vote | undefined)[],
+  record: number,
+): (node: number) => View["sent"] {
+  return (node) => {
+    if (votes[node] === "yes") return "mine";
+    return votes[node] === `lock ${record}` ? "authors" : "no";
+  };
 }
 
 /** Every way to have heard of these replies: each that exists in time, not yet, or never. */

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vit
 import { startMasters, type RedisMasters, type RedisNode } from "../../infra/services/redis.js";
 import type { Lease, Store } from "../../src/index.js";
 import { answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
+import { lockValue } from "../../stores/redis/value.js";
 import { redlockStore } from "../../stores/redlock.js";
 import { named, resending } from "../redis/clients.js";
 import {
@@ -265,6 +266,38 @@ describe("records on a minority of nodes", () => {
       result = await claim(store, key);
     }
     expect(result).toEqual({ state: "completed", response });
+  });
+
+  test("what was answered by two nodes, one of them gone, is replayed where the third still holds its lock", async () => {
+    const writer = await proxied(nodes);
+    const key = freshKey();
+    const response = answer();
+    const lease = await acquired(claim(writer.store, key));
+    await expect.poll(() => standing(nodes, key)).toEqual(["L", "L", "L"]);
+    three(writer.proxies)[2].dropRequests();
+    expect(await writer.store.set(lease, response, LONG_MS)).toEqual({ state: "stored" });
+    expect(await standing(nodes, key)).toEqual(["R", "R", "L"]);
+
+    const reader = await proxied(nodes);
+    await three(reader.proxies)[0].refuse();
+    expect(await completed(claim(reader.store, key))).toEqual(response);
+
+    expect(await standing(nodes, key)).toEqual(["R", "R", "R"]);
+  });
+
+  test("where the third is held by somebody else, its holder's end is waited for", async () => {
+    const key = freshKey();
+    const { store } = await party(nodes);
+    await plant(nodes.slice(0, 1), key, { token: "died", response: answer() });
+    const theirs = lockValue("another", LONG_MS, FINGERPRINT);
+    await nodes[1]?.command("SET", PREFIX + key, theirs);
+    const reader = await proxied(nodes);
+    await three(reader.proxies)[2].refuse();
+
+    expect(await claim(reader.store, key)).toMatchObject({ state: "in-progress" });
+
+    expect(await standing(nodes, key)).toEqual(["R", "L", "-"]);
+    await store.delete(key);
   });
 
   test("of five, two are adopted with the one grant that makes three", async () => {
