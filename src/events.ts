@@ -57,8 +57,11 @@ export interface StoreTrace {
   durationMs?: number;
 }
 
-/** Why a lease was lost: somebody else holds the key, no renewal got through in time, or `maxHandlingMs` was over. */
-export type LeaseLostReason = "taken" | "expired" | "max-handling";
+/**
+ * Why a lease was lost: somebody else holds the key, no renewal got through in time, `maxHandlingMs` was over, or the store
+ * let the key go before its time (a clock was set, data was lost, an operator deleted it).
+ */
+export type LeaseLostReason = "taken" | "expired" | "max-handling" | "lapsed";
 
 export type IdempotencyEvent = { readonly key: string } & (
   | { readonly type: "lease-lost"; readonly reason: LeaseLostReason }

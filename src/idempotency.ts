@@ -218,8 +218,8 @@ export class Protocol {
       result = late;
     }
     if (result.state === "stored") {
-      // It was stored where the key was empty, too: somebody may have executed there and gone (P2).
-      heartbeat.check();
+      // It is stored where the key was empty, too: somebody may have executed there and gone (P2).
+      heartbeat.check(result.lapsed);
       const reason = response.tombstone;
       if (reason !== undefined) emit({ type: "tombstoned", key: lease.key, reason });
       return { kind: "executed", stored: true, committed: writes && recorded };

@@ -66,7 +66,11 @@ export type LockResult =
   | { readonly state: "completed"; readonly response: CachedResponse };
 
 export type SetResult =
-  | { readonly state: "stored" }
+  /**
+   * `lapsed`: the key was empty, so that somebody may have executed and gone since the lease. A store that can tell does,
+   * because a clock that was set, or lost data, ends a lease before its holder can know.
+   */
+  | { readonly state: "stored"; readonly lapsed?: boolean }
   /** The lease was lost and somebody else holds or completed the key; `winner` is their record if there is one. */
   | { readonly state: "lost"; readonly winner?: CachedResponse };
 

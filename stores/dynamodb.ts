@@ -64,10 +64,11 @@ export function dynamodbStore(options: DynamodbOptions): DynamodbStore {
 
   const setResult = async (
     { key, token }: Lease,
-    standing: "completed" | Found | undefined,
+    standing: "completed" | "lapsed" | Found | undefined,
     deadline: Deadline,
   ): Promise<SetResult> => {
     if (standing === "completed") return { state: "stored" };
+    if (standing === "lapsed") return { state: "stored", lapsed: true };
     if (standing?.kind !== "completed") return { state: "lost" };
     // A record under the own token was stored by an attempt that was not heard of.
     if (standing.token === token) return { state: "stored" };

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { LockFailedError, StoreUnavailableError } from "../src/errors.js";
 import { callback, integer, parseOptions, type Given } from "../src/options.js";
 import type { CachedResponse, Lease, LockResult, SetResult, Store } from "../src/store.js";
-import { Entries, type HeldEntry, type RecordEntry } from "./memory/entries.js";
+import { Entries, type Entry, type HeldEntry, type RecordEntry } from "./memory/entries.js";
 import { ENTRY_BYTES, isLive, LARGEST_SHARE, recordEntry, responseOf } from "./memory/frames.js";
 
 /** A response that the store could not keep although its time was not over. */
@@ -170,7 +170,7 @@ function complete(shelf: Shelf, lease: Lease, response: CachedResponse, ttlMs: n
   // Many others would lose their protection for a larger one; a tombstone only costs it its replay.
   if (record.bytes <= largest && entries.makeRoom(record.bytes, now)) {
     entries.add(record);
-    return { state: "stored" };
+    return storedOver(standing);
   }
   const tombstone = recordEntry(lease, tombstoneOf(response), until);
   // What was just held has room for its tombstone. An empty key among live leases only may have none.
@@ -179,7 +179,11 @@ function complete(shelf: Shelf, lease: Lease, response: CachedResponse, ttlMs: n
   }
   entries.add(tombstone);
   report({ key: lease.key, expiresAt: response.expiresAt, kept: "tombstone" });
-  return { state: "stored" };
+  return storedOver(standing);
+}
+
+function storedOver(standing: Entry | undefined): SetResult {
+  return standing === undefined ? { state: "stored", lapsed: true } : { state: "stored" };
 }
 
 function release({ entries }: Shelf, lease: Lease): void {

@@ -101,6 +101,7 @@ export function redisStore(client: Redis | Cluster, options?: RedisOptions): Sto
     async set({ key, token }, response, ttlMs) {
       const found = await endpoint.store(key, token, recordValue({ token, response }), ttlMs);
       if (found === "stored") return { state: "stored" };
+      if (found === "lapsed") return { state: "stored", lapsed: true };
       return found === "held" ? { state: "lost" } : { state: "lost", winner: found.response };
     },
 

@@ -75,9 +75,14 @@ export class Heartbeat {
     this.check();
   }
 
-  /** Says that the lease is lost where its time is over: for what is done under it after `stop()`. */
-  check(): void {
+  /**
+   * Says that the lease is lost where its time is over: for what is done under it after `stop()`.
+   *
+   * @param lapsed Whether the store had let it go, whatever time it is here.
+   */
+  check(lapsed = false): void {
     if (performance.now() >= this.#validUntil) this.#lose("expired");
+    else if (lapsed) this.#lose("lapsed");
   }
 
   /** Goes on after a `stop` whose store call left the lease as it was. */
@@ -132,6 +137,7 @@ function leaseLostError(reason: LeaseLostReason): IdempotencyError {
   const why: Record<LeaseLostReason, string> = {
     taken: "the store says that it is no longer held",
     expired: "no renewal got through in time",
+    lapsed: "the store let it go before its time",
     "max-handling": "the handler ran longer than maxHandlingMs, or than its Lambda invocation may",
   };
   return new IdempotencyError(

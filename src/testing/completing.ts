@@ -4,6 +4,7 @@ import {
   acquire,
   answer,
   complete,
+  completeEmpty,
   expectCompleted,
   expectFree,
   expectHeld,
@@ -46,13 +47,13 @@ export const completing: Rules = {
   }) => {
     const lease = await acquire(store, key(), SHORT_MS);
     await elapse(PAST_MS);
-    await expectCompleted(store, key(), await complete(store, lease));
+    await expectCompleted(store, key(), await completeEmpty(store, lease));
   },
 
   "a holder that unlocked may still store: the key is empty": async ({ store, key }) => {
     const lease = await acquire(store, key());
     await store.unlock(lease);
-    await expectCompleted(store, key(), await complete(store, lease));
+    await expectCompleted(store, key(), await completeEmpty(store, lease));
   },
 
   "a stale holder loses to the successor who holds the key, and does it no harm": async ({

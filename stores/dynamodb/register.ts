@@ -126,16 +126,18 @@ export class Register {
     return await this.#write(UpdateItemCommand, { ...input, UpdateExpression: EXTEND }, deadline);
   }
 
-  /** Writes the record where the key is held under the token, or empty; otherwise tells what stands there. */
+  /** Writes the record where the key is held under the token, or empty (`lapsed`); otherwise tells what stands there. */
   async complete(
     owner: Owner,
     record: Item,
     endsAt: number,
     deadline: Deadline,
-  ): Promise<"completed" | Found> {
+  ): Promise<"completed" | "lapsed" | Found> {
     const put = this.#put(owner, record, endsAt, `(${MINE}) OR ${EMPTY}`);
-    const done = await this.#write(PutItemCommand, put, deadline);
-    return done.output === undefined ? standingIn(done.refusedBy) : "completed";
+    const input = { ...put, ReturnValues: "ALL_OLD" } as const;
+    const { output, refusedBy } = await this.#write(PutItemCommand, input, deadline);
+    if (output === undefined) return standingIn(refusedBy);
+    return output.Attributes?.["token"]?.S === owner.token ? "completed" : "lapsed";
   }
 
   /** The same as a part of a transaction, for a lease that is not over. */

@@ -27,6 +27,12 @@ export function connectionFailure(client: Redis | Cluster): string | undefined {
   return clients.get(client)?.failure;
 }
 
+/** Of a client that disconnects by itself because of a reply: what fails until it is connected again fails for that. */
+export function noteFailure(client: Redis | Cluster, failure: string): void {
+  const watched = clients.get(client);
+  if (watched !== undefined) watched.failure = failure;
+}
+
 function startWatching(client: Redis | Cluster): Watched {
   const watched: Watched = { failure: undefined, listeners: new Set() };
   clients.set(client, watched);

@@ -16,8 +16,8 @@ export interface EndpointOptions {
   readonly replicaTimeoutMs: number;
 }
 
-/** What `store` found: its own record stored, the key held by somebody else, or another record. */
-export type Stored = "stored" | "held" | Extract<Value, { kind: "record" }>;
+/** What `store` found: its own record stored, that in an empty place, the key held by somebody else, or another record. */
+export type Stored = "stored" | "lapsed" | "held" | Extract<Value, { kind: "record" }>;
 
 export class RedisEndpoint {
   readonly #client: Redis | Cluster;
@@ -73,6 +73,7 @@ export class RedisEndpoint {
     const args = [lockMark(token), record, ttlMs, author];
     const answer = await this.#eval(STORE, key, args);
     if (answer === 1) return "stored";
+    if (answer === 2) return "lapsed";
     const found = valueOf(answer === 0 ? null : answer);
     return found?.kind === "record" ? found : "held";
   }

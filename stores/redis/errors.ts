@@ -1,7 +1,7 @@
 /** What went wrong at Redis, in words for an operator, and with no key, body or credential in them. */
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
-import { connectionFailure, messageOf } from "./connection.js";
+import { connectionFailure, messageOf, noteFailure } from "./connection.js";
 
 /** What an operator should do about replies that say what is wrong, by how they begin. */
 const ADVICE: readonly (readonly [RegExp, string])[] = [
@@ -28,12 +28,18 @@ export function storeError(error: unknown, client: Redis | Cluster): StoreUnavai
   const { name = "Error" } = error as Partial<Error>;
   const message = messageOf(error);
   const cause = Object.assign(new Error(message), { name });
+  if (message.startsWith("READONLY") && leavesReplicas(client)) noteFailure(client, message);
   // Where Redis replied, the connection is not what failed.
   const failure = name === "ReplyError" ? undefined : connectionFailure(client);
   const why = failure === undefined || failure === message ? "" : ` (${failure})`;
   const advice = ADVICE.find(([pattern]) => pattern.test(failure ?? message))?.[1] ?? "";
   const text = `Redis failed: ${message}${why}. ${advice}`.trimEnd();
   return new StoreUnavailableError(text, { cause });
+}
+
+/** Clients of `connectRedis` disconnect from a replica at once, to look for its master. */
+function leavesReplicas(client: Redis | Cluster): boolean {
+  return !("nodes" in client) && typeof client.options.reconnectOnError === "function";
 }
 
 /** Whether Redis answered with this error code, the first word of the reply. */

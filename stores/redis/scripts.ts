@@ -27,11 +27,11 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 /** Completes the key where it is the holder's or empty. Never changes a record. */
 export const STORE = script(`
 -- KEYS 1: the key   ARGV 1: the mark of the holder's lock, 2: record, 3: TTL in ms, 4: the token in the record
--- Answers 1 stored (now or before), 0 held by another, or the record that is there instead
+-- Answers 1 stored (now or before), 2 stored where nothing was, 0 held by another, or the record that is there instead
 local found = redis.call('GET', KEYS[1])
 if not found or string.sub(found, 1, #ARGV[1]) == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  return 1
+  return found and 1 or 2
 end
 if string.sub(found, 1, 1) ~= 'R' then return 0 end
 if string.sub(found, ${TOKEN_FROM}, ${TOKEN_FROM - 1} + #ARGV[4]) == ARGV[4] then return 1 end

@@ -18,6 +18,8 @@ export interface Down {
 export type ClaimVote = { readonly kind: "granted" } | LockValue | RecordValue | Down;
 export type StoreVote =
   | { readonly kind: "stored" }
+  /** Stored as well, where nothing was. */
+  | { readonly kind: "lapsed" }
   | { readonly kind: "held" }
   | RecordValue
   | Down;
@@ -38,7 +40,8 @@ export type ClaimVerdict =
   | { readonly state: "unavailable"; readonly errors: readonly Error[] };
 
 export type StoreVerdict =
-  | { readonly state: "stored" }
+  /** `lapsed`: where no majority held the lease any more. */
+  | { readonly state: "stored"; readonly lapsed?: boolean }
   | { readonly state: "lost"; readonly winner: RecordValue | undefined }
   | { readonly state: "unavailable"; readonly errors: readonly Error[] };
 
@@ -107,8 +110,13 @@ function decideHeard(
 
 export function decideStore(votes: readonly (StoreVote | undefined)[]): StoreVerdict | undefined {
   const majority = majorityOf(votes.length);
-  const stored = count(votes, "stored");
-  if (stored >= majority) return { state: "stored" };
+  const held = count(votes, "stored");
+  if (held >= majority) return { state: "stored" };
+  const lapsed = count(votes, "lapsed");
+  const stored = held + lapsed;
+  // A node that missed the lease, but not the record, says nothing yet: others may tell that a majority held it all along.
+  const isTold = lapsed >= majority || !votes.includes(undefined);
+  if (stored >= majority) return isTold ? { state: "stored", lapsed: true } : undefined;
   const [most] = recordsIn(votes);
   if (most !== undefined && most.holders >= majority) {
     return { state: "lost", winner: most.record };

@@ -99,7 +99,7 @@ export class Quorum {
     );
     switch (verdict.state) {
       case "stored":
-        return { state: "stored" };
+        return verdict;
       case "lost":
         return verdict.winner === undefined
           ? { state: "lost" }

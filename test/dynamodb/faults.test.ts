@@ -226,6 +226,16 @@ describe("a holder whose lease ran out and was taken over", () => {
   });
 });
 
+test("what is stored where the lease has gone is stored, and says so", async () => {
+  const store = storeOn(stage);
+  const lease = await acquire(store, randomUUID());
+  await store.delete(lease.key);
+
+  const stored = { state: "stored", lapsed: true };
+  expect(await store.set(lease, RESPONSE, LONG_MS)).toEqual(stored);
+  await expectCompleted(store, lease.key, RESPONSE);
+});
+
 test("what is over but not yet deleted can be claimed, and is not replayed", async () => {
   const store = storeOn(stage);
   const [held, completed] = [randomUUID(), randomUUID()];

@@ -207,6 +207,32 @@ test("P5: a handler that throws because it lost its lease makes it 503: the retr
   expect(events.types).toEqual(["lease-lost"]);
 });
 
+test("a key that was emptied under its holder is said to be lost, as somebody may have executed there and gone", async () => {
+  using clock = fakeClock();
+  using events = listen();
+  const stepped = steppedHandler();
+  const store = memoryStore();
+  let storeKey = "";
+  const lock: Store["lock"] = (key, ...claim) => {
+    storeKey = key;
+    return store.lock(key, ...claim);
+  };
+  const safe = idempotency({ ...store, lock }, { leaseMs: LEASE_MS });
+  await using server = await serve(safe.wrap(stepped.handler));
+  const started = stepped.started();
+  const first = server.send({ key: "k" });
+  await started;
+  await clock.advance(LEASE_MS / 4);
+  await store.delete(storeKey);
+
+  stepped.runs[0]?.res.end("late");
+
+  expect(await first).toMatchObject({ status: 200, text: "late" });
+  expect(events.all).toContainEqual(
+    expect.objectContaining({ type: "lease-lost", reason: "lapsed" }),
+  );
+});
+
 test("a lease that ran out while nobody came is no loss: the late result is stored", async () => {
   using clock = fakeClock();
   const stepped = steppedHandler();

@@ -58,8 +58,8 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   "a response is stored on one node before it is answered": {
     store: "redlock",
     file: DECISIONS,
-    from: 'if (stored >= majority) return { state: "stored" };',
-    to: 'if (stored >= 1) return { state: "stored" };',
+    from: 'if (held >= majority) return { state: "stored" };',
+    to: 'if (held >= 1) return { state: "stored" };',
   },
   "a record of one node is replayed": {
     store: "redlock",

@@ -43,7 +43,7 @@ const SCRIPTS: ReadonlyMap<string, Scripted> = new Map<string, Scripted>([
       const found = twin.get(key);
       if (found === undefined || startsWith(found, mark)) {
         twin.set(key, bytes(record), Number(ttlMs));
-        return 1;
+        return found === undefined ? 2 : 1;
       }
       if (found[0] !== R) return 0;
       if (startsWith(found.subarray(TOKEN_FROM - 1), author)) return 1;

@@ -4,6 +4,7 @@ import { expect, onTestFinished } from "vitest";
 import type { RedisNode } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
 import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis.js";
+import { Marker } from "../../stores/redis/marker.js";
 import { startProxy, type FaultProxy, type Match } from "../support/fault-proxy.js";
 import { commandName } from "../support/resp.js";
 
@@ -36,6 +37,15 @@ export async function proxyTo(port: number): Promise<FaultProxy> {
 /** Asks until it is so; a failure means not yet. There is no event for what a server will answer. */
 export function eventually(reached: () => Promise<boolean>): Promise<void> {
   return until("it comes about", () => reached().catch(() => false));
+}
+
+/** Has the server's marker written, which the first store that connects does whenever it likes. */
+export async function marked(node: RedisNode): Promise<void> {
+  const client = connectRedis(node.url);
+  await ready(client);
+  const marker = new Marker(client, { prefix: "idempotency:", onLoss: () => {} });
+  await marker.look();
+  client.disconnect();
 }
 
 /** Empties a master; resolves when its replica has confirmed that, and will confirm what follows in time. */

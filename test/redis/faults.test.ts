@@ -22,7 +22,7 @@ import { listen } from "../support/events.js";
 import type { FaultProxy } from "../support/fault-proxy.js";
 import { serve } from "../support/http.js";
 import { commandName } from "../support/resp.js";
-import { connected, eventually, named, proxyTo, resending } from "./clients.js";
+import { connected, eventually, marked, named, proxyTo, resending } from "./clients.js";
 
 // For machines that are slow; what hangs is still found.
 vi.setConfig({ testTimeout: 30_000 });
@@ -31,6 +31,7 @@ let node: RedisNode;
 
 beforeAll(async () => {
   node = await startRedis();
+  await marked(node);
 });
 afterAll(() => node.close());
 
@@ -367,6 +368,16 @@ describe("over http, while the server is down", () => {
     expect(await server.send({ key })).toMatchObject({ status: 201, text: "run 1" });
     expect(runs()).toBe(1);
   });
+});
+
+test("what is stored where the lease has gone is stored, and says so", async () => {
+  const { store } = await fragile();
+  const lease = await acquire(store, randomUUID());
+  await store.delete(lease.key);
+
+  const stored = { state: "stored", lapsed: true };
+  expect(await store.set(lease, RESPONSE, LONG_MS)).toEqual(stored);
+  await expectCompleted(store, lease.key, RESPONSE);
 });
 
 test("a server restarted with its data keeps leases and records", async () => {

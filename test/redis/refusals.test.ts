@@ -64,9 +64,13 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
     only: "this key",
     says: /WRONGTYPE .*give the store a prefix of its own/,
     make: async () => {
+      const client = await connected(node.port);
+      // Lets the server know the scripts: without, the set would wait for replicas twice.
+      const any = redisStore(client);
+      await complete(any, await acquire(any, randomUUID()));
       await node.command("LPUSH", `idempotency:${KEY}`, "of another program");
       onTestFinished(async () => void (await node.command("DEL", `idempotency:${KEY}`)));
-      return redisStore(await connected(node.port), { minReplicas: 1 });
+      return redisStore(client, { minReplicas: 1 });
     },
   },
   "no memory left": {
@@ -81,8 +85,14 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
     says: /READONLY .*connect to the master/,
     make: async () => {
       const replica = await started({ replicaof: `127.0.0.1 ${node.port}` });
-      // It stays connected, where connectRedis would look for the master.
       return redisStore(await connected(replica.port, { reconnectOnError: null }));
+    },
+  },
+  "a replica that is left, again and again, for its master": {
+    says: /READONLY .*connect to the master/,
+    make: async () => {
+      const replica = await started({ replicaof: `127.0.0.1 ${node.port}` });
+      return redisStore(await connected(replica.port));
     },
   },
   "too few replicas for the server": {

@@ -139,6 +139,27 @@ describe("a lease", () => {
     expect(await standing(nodes, key)).toEqual(["L", "L", "L"]);
   });
 
+  test("that a majority let go early lets its response be stored, and that is said", async () => {
+    const { store } = await party(nodes);
+    const lease = await acquired(claim(store, freshKey()));
+    await expect.poll(() => standing(nodes, lease.key)).toEqual(["L", "L", "L"]);
+    for (const node of nodes.slice(0, 2)) await node.command("DEL", PREFIX + lease.key);
+
+    const response = answer();
+    const stored = { state: "stored", lapsed: true };
+    expect(await store.set(lease, response, LONG_MS)).toEqual(stored);
+    expect(await completed(claim(store, lease.key))).toEqual(response);
+  });
+
+  test("that only a node missed has not lapsed", async () => {
+    const { store } = await party(nodes);
+    const lease = await acquired(claim(store, freshKey()));
+    await expect.poll(() => standing(nodes, lease.key)).toEqual(["L", "L", "L"]);
+    await nodes[2]?.command("DEL", PREFIX + lease.key);
+
+    expect(await store.set(lease, answer(), LONG_MS)).toEqual({ state: "stored" });
+  });
+
   test("that ran out is not brought back, nor is anything put in its place", async () => {
     const { store } = await party(nodes);
     const key = freshKey();

@@ -139,7 +139,7 @@ export async function plant(
       replicaTimeoutMs: 0,
     });
     expect(await endpoint.store(key, token, recordValue({ token, response }), ttlMs)).toBe(
-      "stored",
+      "lapsed",
     );
     client.disconnect();
   }

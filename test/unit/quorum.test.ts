@@ -20,6 +20,7 @@ const VOTES: Readonly<Record<string, ClaimVote | ReadVote | StoreVote | undefine
   g: { kind: "granted" },
   e: { kind: "empty" },
   s: { kind: "stored" },
+  l: { kind: "lapsed" },
   h: { kind: "held" },
   x: { kind: "lock", token: "x", leaseMs: 9_000, fingerprint: "of-x" },
   y: { kind: "lock", token: "y", leaseMs: 9_000, fingerprint: "of-y" },
@@ -59,6 +60,7 @@ function claim(letters: string): string | undefined {
 
 function store(letters: string): string | undefined {
   const verdict = decideStore(votes<StoreVote>(letters));
+  if (verdict?.state === "stored" && verdict.lapsed === true) return "lapsed";
   if (verdict?.state !== "lost") return verdict?.state;
   return verdict.winner === undefined ? "lost" : `lost to ${verdict.winner.token}`;
 }
@@ -133,6 +135,11 @@ describe("a response", () => {
   it.each([
     ["that a majority stored is stored, without waiting", "ss?", "stored"],
     ["that one node stored waits for the others", "s??", undefined],
+    ["that two nodes stored, one of them without its lease, waits for the third", "sl?", undefined],
+    ["whose lease a majority held all along is stored, though a node missed that", "sls", "stored"],
+    ["whose lease a majority had let go had lapsed, without waiting", "ll?", "lapsed"],
+    ["whose lease may have been let go by a majority had lapsed", "sl!", "lapsed"],
+    ["whose lease was let go by a node, and is another's on the next, had lapsed", "slh", "lapsed"],
     ["that a majority stored is stored, though a node has another's", "ssA", "stored"],
     ["loses to the record of a majority, without waiting", "AA?", "lost to A"],
     ["loses to the record of a majority, though a node stored it", "sAA", "lost to A"],
