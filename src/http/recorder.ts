@@ -41,9 +41,6 @@ import { recordingOfAnswer, type Answer } from "./whole-answer.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export class ResponseRecorder {
-  /** What the handler answered, once it has ended it. Rejects where the handler destroyed the response instead. */
-  readonly recorded: Promise<RecordedResponse>;
-
   readonly #res: ServerResponse;
   readonly #maxBytes: number;
   readonly #native: NativeMethods;
@@ -52,8 +49,8 @@ export class ResponseRecorder {
   /** Of the client, which the handler is not told before it has ended. */
   readonly #hangUp: HeldClose;
   readonly #before: Head;
-  #resolve!: (recorded: RecordedResponse) => void;
-  #reject!: (error: Error) => void;
+  readonly #resolve: (recorded: RecordedResponse) => void;
+  readonly #reject: (error: Error) => void;
   #phase: "recording" | "streaming" | "done" = "recording";
   /** The head as the handler sent it: a later change of `statusCode` has no effect, as always. */
   #head: ComposedHead | undefined;
@@ -72,18 +69,25 @@ export class ResponseRecorder {
   #whenSent: Callback | undefined;
   #handlerDestroyed = false;
 
-  constructor(res: ServerResponse, maxBytes: number) {
+  /**
+   * @param resolve Gets what the handler answered, once it has ended it.
+   * @param reject Is told where the handler destroyed the response instead.
+   */
+  constructor(
+    res: ServerResponse,
+    maxBytes: number,
+    resolve: (recorded: RecordedResponse) => void,
+    reject: (error: Error) => void,
+  ) {
     this.#res = res;
     this.#maxBytes = maxBytes;
+    this.#resolve = resolve;
+    this.#reject = reject;
     this.#native = methodsOf(res);
     this.#before = readHead(res);
     this.#hangUp = new HeldClose(res);
     this.#progress = new HiddenProgress(res);
     this.#disown = own(res, this);
-    this.recorded = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
     setMethods(res, this.#overrides());
   }
 
