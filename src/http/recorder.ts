@@ -13,8 +13,8 @@
  */
 import type { ServerResponse } from "node:http";
 import { sendWhole } from "./answer.js";
+import { chunkArguments, chunkBytes, HeldBytes, isChunk, ownBytes } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
-import { chunkArguments, chunkBytes, HeldBytes, isChunk } from "./response-chunks.js";
 import { HeldClose, isHangUp } from "./response-close.js";
 import {
   asksForChunks,
@@ -69,10 +69,7 @@ export class ResponseRecorder {
   #whenSent: Callback | undefined;
   #handlerDestroyed = false;
 
-  /**
-   * @param resolve Gets what the handler answered, once it has ended it.
-   * @param reject Is told where the handler destroyed the response instead.
-   */
+  /** Resolves with what the handler answered once it has ended it, rejects where it destroyed the response instead. */
   constructor(
     res: ServerResponse,
     maxBytes: number,
@@ -228,8 +225,7 @@ export class ResponseRecorder {
       this.#stream("too-large", head);
       return this.#pass(bytes, callback);
     }
-    // A copy: a writer may reuse its buffer once it is told that it was written.
-    if (length > 0) this.#held.add(Buffer.from(bytes));
+    if (length > 0) this.#held.add(ownBytes(chunk, bytes));
     this.#size += length;
     if (callback !== undefined) process.nextTick(callback);
     return true;
@@ -242,7 +238,7 @@ export class ResponseRecorder {
     if (chunk && !isChunk(chunk)) this.#refuse("write", [chunk]);
     this.#ending = true;
     const head = this.#implicitHead();
-    if (chunk && isChunk(chunk)) this.#lastChunk(chunkBytes(chunk, encoding), head);
+    if (chunk && isChunk(chunk)) this.#lastChunk(chunk, chunkBytes(chunk, encoding), head);
     this.#whenSent = callback;
     this.#ended = true;
     const { whole } = this.#held;
@@ -261,12 +257,12 @@ export class ResponseRecorder {
     }
   }
 
-  #lastChunk(bytes: Buffer, head: ComposedHead): void {
+  #lastChunk(chunk: string | Uint8Array, bytes: Buffer, head: ComposedHead): void {
     if (this.#phase === "streaming") this.#pass(bytes);
     else if (isBodiless(this.#res, head)) return;
     else if (this.#size + bytes.byteLength <= this.#maxBytes) {
-      // A copy: bare, the kernel has the bytes when `end` returns, and a writer may count on that to reuse its buffer.
-      this.#held.add(Buffer.from(bytes));
+      // Bare, the kernel has the bytes when `end` returns, and a writer may count on that to reuse its buffer.
+      this.#held.add(ownBytes(chunk, bytes));
     } else {
       // It is in memory already: it is sent whole, with its length, and only not stored.
       this.#held.add(bytes);

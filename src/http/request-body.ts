@@ -156,6 +156,9 @@ class Shield {
     // Assigned, not deleted: Node's code is slow for objects that lost a property.
     this.#req.destroy = this.#destroy;
     this.#req.socket = this.#socket;
+    // Whoever read the body found it in the stream's buffer, and Node was not told. It would read the body again at the
+    // end of the answer, for nobody, and drop the listeners for it.
+    if (this.#req.readableDidRead) this.#req._read(0);
     if (this.#held !== undefined) this.#destroy.call(this.#req, this.#held);
   }
 
