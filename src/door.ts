@@ -72,8 +72,9 @@ export function replayFields<Original>(
   original: Original,
 ): HeaderFields {
   try {
-    const fields = Object.entries(onReplay(response, original) ?? {});
-    return storableHeaders(fields.filter(isSendable), ALL_FIELDS);
+    const added = onReplay(response, original);
+    if (added === undefined) return [];
+    return storableHeaders(Object.entries(added).filter(isSendable), ALL_FIELDS);
   } catch (error) {
     // The answer is the stored one with or without what the hook would add.
     emit({ type: "hook-failed", key, hook: "onReplay", error });

@@ -126,7 +126,7 @@ export class Protocol {
   }
 
   /** Locks; with `onConflict: 'wait'`, again and again while the same request runs elsewhere. `undefined`: no time to. */
-  async #claim(attempt: Attempt): Promise<LockResult | undefined> {
+  #claim(attempt: Attempt): Promise<LockResult> | undefined {
     const { key, fingerprint, signal } = attempt;
     const { leaseMs, onConflict } = this.#options;
     const deadline = deadlineOf(attempt);
@@ -134,8 +134,8 @@ export class Protocol {
     // Whoever claims a key just before its process ends only blocks it for the retry.
     const latest = deadline - LEAST_LEASE_MS;
     if (performance.now() > latest) return undefined;
-    if (onConflict === "reject") return await lock();
-    return await this.#waiters.until(
+    if (onConflict === "reject") return lock();
+    return this.#waiters.until(
       lock,
       (result) =>
         result.state !== "in-progress" || (result.fingerprint ?? fingerprint) !== fingerprint,
@@ -149,13 +149,12 @@ export class Protocol {
     return { kind: "unprotected" };
   }
 
-  async #execute(lease: Lease, deadline: number, execute: Execute): Promise<Outcome> {
+  #execute(lease: Lease, deadline: number, execute: Execute): Promise<Outcome> {
     const { leaseMs, maxHandlingMs } = this.#options;
     const startedAt = performance.now();
     if (startedAt >= lease.validUntil) {
       // The claim took longer than the lease it got: executing now could run beside a successor.
-      await this.#release(lease, deadline);
-      return refused(leaseLost());
+      return this.#release(lease, deadline).then(() => refused(leaseLost()));
     }
     const { extend } = this.#store;
     const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, deadline, extend });
@@ -163,7 +162,7 @@ export class Protocol {
     const execution = new LeasedExecution(lease, heartbeat, (writes, recorded) =>
       this.#complete({ ...holder, writes }, recorded),
     );
-    return await this.#handle(holder, execution, execute);
+    return this.#handle(holder, execution, execute);
   }
 
   async #handle(holder: Holder, execution: LeasedExecution, execute: Execute): Promise<Outcome> {

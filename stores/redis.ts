@@ -4,7 +4,7 @@ import type { Cluster, Redis } from "ioredis";
 import { OptionsError } from "../src/errors.js";
 import { callback, custom, durationMs, integer, parseOptions, type Given } from "../src/options.js";
 import type { Store } from "../src/store.js";
-import { RedisEndpoint } from "./redis/endpoint.js";
+import { RedisEndpoint, type Claimed } from "./redis/endpoint.js";
 import { Marker } from "./redis/marker.js";
 import { endpointName } from "./redis/name.js";
 import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
@@ -81,12 +81,14 @@ export function redisStore(client: Redis | Cluster, options?: RedisOptions): Sto
     async lock(key, fingerprint, leaseMs) {
       const validUntil = performance.now() + leaseMs;
       const lease = { key, token: randomUUID(), fingerprint, validUntil };
-      const claim = endpoint.claim(key, lease.token, fingerprint, leaseMs);
-      const found = await claim.catch((error: unknown) => {
+      let found: Claimed;
+      try {
+        found = await endpoint.claim(key, lease.token, fingerprint, leaseMs);
+      } catch (error) {
         // It may have been granted all the same. Nobody will use that, and it would block the key for a whole lease.
         endpoint.release(key, lease.token).catch(() => undefined);
         throw error;
-      });
+      }
       if (found === "granted") return { state: "acquired", lease };
       if (found.kind === "record") return { state: "completed", response: found.response };
       // The rest of the lease would cost another round trip; a whole one is its upper bound.

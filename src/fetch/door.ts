@@ -32,8 +32,6 @@ export class FetchDoor<Req extends Request> {
   readonly #options: DoorOptions<Req>;
   readonly #protocol: Protocol;
   readonly #methods: ReadonlySet<string>;
-  /** Of the requests whose handlers run under this door. */
-  readonly #contexts = new WeakSet<IdempotencyContext>();
 
   constructor(store: Store, options: DoorOptions<Req>) {
     this.#options = options;
@@ -50,7 +48,7 @@ export class FetchDoor<Req extends Request> {
     const value = request.headers.get(this.#options.headerName);
     const outer = request.idempotency;
     // Wrapped twice, it would wait for itself.
-    const isInside = outer !== undefined && this.#contexts.has(outer);
+    const isInside = ExecutionContext.isOf(this, outer);
     const isOurs = this.#methods.has(request.method) && !isInside;
     if (!isOurs || (value === null && !this.#options.required)) return (await handle()) as Response;
     let identity: Identity;
@@ -124,11 +122,8 @@ export class FetchDoor<Req extends Request> {
 
   #contextOf(identity: Identity, execution: LeasedExecution): IdempotencyContext {
     const { maxResponseBytes } = this.#options;
-    const context = new ExecutionContext(identity, execution, (answer: Answer) =>
-      recordingOfAnswer(answer, maxResponseBytes),
-    );
-    this.#contexts.add(context);
-    return context;
+    const recordingOf = (answer: Answer) => recordingOfAnswer(answer, maxResponseBytes);
+    return new ExecutionContext(identity, execution, recordingOf, this);
   }
 
   async #carryOut(outcome: Outcome, exchange: Exchange<Req>): Promise<Response> {

@@ -79,7 +79,7 @@ function isPlain(res: ServerResponse): boolean {
  * a Content-Disposition where it knows the length of bytes before it.
  */
 function setLength(res: ServerResponse, body: Uint8Array): void {
-  res.removeHeader("Content-Length");
+  if (res.hasHeader("Content-Length")) res.removeHeader("Content-Length");
   res.setHeader("Content-Length", body.byteLength);
 }
 

@@ -12,6 +12,7 @@ import { IdempotencyError } from "../errors.js";
 import { ExecutionContext } from "../idempotency/context.js";
 import type { LeasedExecution } from "../idempotency/execution.js";
 import { Protocol, type Outcome } from "../idempotency.js";
+import type { KeyedRequest } from "../key.js";
 import { identify, type Identity } from "../key/identity.js";
 import { problemFor } from "../problem.js";
 import type { RecordedResponse, Store } from "../store.js";
@@ -21,7 +22,7 @@ import { ResponseRecorder } from "./recorder.js";
 import type { IdempotencyContext, IdempotentRequest } from "./request.js";
 import type { Answer } from "./whole-answer.js";
 import { ServerTiming } from "./server-timing.js";
-import { readRequestBody, shieldRequest } from "./request-body.js";
+import { readRequestBody, unshieldRequest, type RequestBody } from "./request-body.js";
 
 /** Calls the handler, or whoever else is next; with an error, whoever answers errors. */
 export type Next = (error?: unknown) => unknown;
@@ -30,7 +31,7 @@ export type Next = (error?: unknown) => unknown;
 interface Exchange {
   readonly req: IdempotentRequest;
   readonly res: ServerResponse;
-  readonly key: string;
+  readonly identity: Identity;
   /** Of another middleware around this one. */
   readonly outer: IdempotencyContext | undefined;
   recorder: ResponseRecorder | undefined;
@@ -42,8 +43,6 @@ export class HttpDoor {
   readonly #protocol: Protocol;
   readonly #methods: ReadonlySet<string | undefined>;
   readonly #headerName: string;
-  /** Of the requests whose handlers run under this door. */
-  readonly #contexts = new WeakSet<IdempotencyContext>();
 
   constructor(store: Store, options: HttpOptions) {
     this.#options = options;
@@ -56,9 +55,8 @@ export class HttpDoor {
   fieldLines(req: IdempotentRequest): string[] | undefined {
     if (!this.#methods.has(req.method)) return undefined;
     // Mounted twice, it would wait for itself.
-    if (req.idempotency !== undefined && this.#contexts.has(req.idempotency)) return undefined;
-    // Not `req.headers`: Node joins repeated lines there, and two keys would look like one.
-    const lines = req.headersDistinct[this.#headerName] ?? [];
+    if (ExecutionContext.isOf(this, req.idempotency)) return undefined;
+    const lines = linesOf(this.#headerName, req);
     return lines.length === 0 && !this.#options.required ? undefined : lines;
   }
 
@@ -73,7 +71,7 @@ export class HttpDoor {
     } catch (error) {
       this.fail(req, res, error);
     } finally {
-      shieldRequest(req)();
+      unshieldRequest(req);
     }
   }
 
@@ -83,29 +81,26 @@ export class HttpDoor {
     next: Next,
     fieldLines: readonly string[],
   ): Promise<void> {
-    let identity: Identity | undefined;
+    let identity: Identity;
     try {
-      identity = await this.#identify(req, fieldLines);
+      const key = clientKey(fieldLines, this.#options);
+      const read = await readRequestBody(req, this.#options.maxBodyBytes);
+      // The client stopped half-way through its body: nobody is left to answer.
+      if (read.state === "aborted") return;
+      identity = await identify(this.#keyedRequest(req, key, read), req, this.#options);
     } catch (error) {
       return this.#refuse(req, res, next, error);
     }
-    // Without an identity the client stopped half-way through its body: nobody is left to answer.
-    if (identity === undefined) return;
     const { key, fingerprint } = identity;
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
     const timing = this.#options.serverTiming ? new ServerTiming() : undefined;
     const outer = req.idempotency;
-    const exchange: Exchange = { req, res, key, outer, recorder: undefined, timing };
-    const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) => {
-      const recorder = new ResponseRecorder(res, this.#options.maxResponseBytes);
-      exchange.recorder = recorder;
-      req.idempotency = new ExecutionContext(identity, execution, (answer: Answer) =>
-        recorder.recordingOf(answer),
-      );
-      this.#contexts.add(req.idempotency);
-      const handle = () => this.#handle(exchange, next, recorder, execution);
-      return timing === undefined ? handle() : timing.ofHandler(handle);
-    });
+    const exchange: Exchange = { req, res, identity, outer, recorder: undefined, timing };
+    const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) =>
+      timing === undefined
+        ? this.#handle(exchange, next, execution)
+        : timing.ofHandler(() => this.#handle(exchange, next, execution)),
+    );
     this.#send(exchange, outcome);
     if (outcome.kind === "unprotected") await this.unprotected(req, res, next);
   }
@@ -131,18 +126,14 @@ export class HttpDoor {
     return this.#protocol.drain();
   }
 
-  async #identify(
+  #keyedRequest(
     req: IncomingMessage,
-    fieldLines: readonly string[],
-  ): Promise<Identity | undefined> {
-    const { maxBodyBytes } = this.#options;
-    const key = clientKey(fieldLines, this.#options);
-    const read = await readRequestBody(req, maxBodyBytes);
+    key: string,
+    read: Exclude<RequestBody, { readonly state: "aborted" }>,
+  ): KeyedRequest {
     switch (read.state) {
-      case "aborted":
-        return undefined;
       case "too-large":
-        throw bodyTooLarge(maxBodyBytes);
+        throw bodyTooLarge(this.#options.maxBodyBytes);
       case "consumed":
         throw new IdempotencyError(
           "BODY_UNREADABLE",
@@ -152,9 +143,7 @@ export class HttpDoor {
         );
       case "read": {
         const { body, contentType = req.headers["content-type"] } = read;
-        const { method = "" } = req;
-        const request = { key, method, url: originalUrl(req), contentType, body };
-        return await identify(request, req, this.#options);
+        return { key, method: req.method ?? "", url: originalUrl(req), contentType, body };
       }
       default:
         throw new Error(`Bug! Unknown body ${JSON.stringify(read satisfies never)}`);
@@ -162,24 +151,28 @@ export class HttpDoor {
   }
 
   /** Runs the handler until it has ended the response. A handler that returns without ending it is still at work. */
-  #handle(
-    { req, res }: Exchange,
-    next: Next,
-    recorder: ResponseRecorder,
-    execution: LeasedExecution,
-  ): Promise<RecordedResponse> {
+  #handle(exchange: Exchange, next: Next, execution: LeasedExecution): Promise<RecordedResponse> {
+    const { req, res, identity } = exchange;
     return new Promise((resolve, reject) => {
+      const recorder = new ResponseRecorder(res, this.#options.maxResponseBytes, resolve, reject);
+      exchange.recorder = recorder;
+      req.idempotency = new ExecutionContext(
+        identity,
+        execution,
+        (answer: Answer) => recorder.recordingOf(answer),
+        this,
+      );
+      // What is committed leaves at once, however long the handler goes on.
+      execution.onCommitted = resolve;
       const fail = (error: unknown) => {
         // Once it has answered, its failure changes nothing for the client.
         if (res.writableEnded || execution.decision !== undefined) {
           tellOfFailure(this.#options, error, req);
         } else reject(error);
       };
-      recorder.recorded.then(resolve, reject);
-      // What is committed leaves at once, however long the handler goes on.
-      execution.onCommitted = resolve;
       try {
-        Promise.resolve(next()).catch(fail);
+        const running = next();
+        if (running !== undefined) Promise.resolve(running).catch(fail);
       } catch (error) {
         fail(error);
       }
@@ -187,7 +180,7 @@ export class HttpDoor {
   }
 
   #send(exchange: Exchange, outcome: Outcome): void {
-    const { req, res, key, recorder, timing } = exchange;
+    const { req, res, identity, recorder, timing } = exchange;
     switch (outcome.kind) {
       case "executed":
         if (outcome.committed === undefined)
@@ -199,7 +192,7 @@ export class HttpDoor {
           sendReplay(
             res,
             outcome.response,
-            replayFields(this.#options, key, outcome.response, req),
+            replayFields(this.#options, identity.key, outcome.response, req),
           ),
         );
         break;
@@ -251,6 +244,23 @@ function instead({ res, recorder, timing }: Exchange, outcome: Outcome, answer: 
 
 function sendInstead(exchange: Exchange, outcome: Outcome, recorded: RecordedResponse): void {
   instead(exchange, outcome, () => sendRecorded(exchange.res, recorded));
+}
+
+/**
+ * The lines of one header field. `headers` joins repeated ones, and two keys would look like one; `headersDistinct` makes
+ * a list for each field of the request.
+ *
+ * @param name In lower case.
+ */
+function linesOf(name: string, { rawHeaders }: IncomingMessage): string[] {
+  const lines: string[] = [];
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const found = rawHeaders[at] ?? "";
+    if (found.length === name.length && found.toLowerCase() === name) {
+      lines.push(rawHeaders[at + 1] ?? "");
+    }
+  }
+  return lines;
 }
 
 /** Aborts when the client hangs up. */

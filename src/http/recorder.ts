@@ -13,8 +13,8 @@
  */
 import type { ServerResponse } from "node:http";
 import { sendWhole } from "./answer.js";
+import { chunkArguments, chunkBytes, HeldBytes, isChunk, ownBytes } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
-import { chunkArguments, chunkBytes, HeldBytes, isChunk } from "./response-chunks.js";
 import { HeldClose, isHangUp } from "./response-close.js";
 import {
   asksForChunks,
@@ -41,9 +41,6 @@ import { recordingOfAnswer, type Answer } from "./whole-answer.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
 export class ResponseRecorder {
-  /** What the handler answered, once it has ended it. Rejects where the handler destroyed the response instead. */
-  readonly recorded: Promise<RecordedResponse>;
-
   readonly #res: ServerResponse;
   readonly #maxBytes: number;
   readonly #native: NativeMethods;
@@ -52,8 +49,8 @@ export class ResponseRecorder {
   /** Of the client, which the handler is not told before it has ended. */
   readonly #hangUp: HeldClose;
   readonly #before: Head;
-  #resolve!: (recorded: RecordedResponse) => void;
-  #reject!: (error: Error) => void;
+  readonly #resolve: (recorded: RecordedResponse) => void;
+  readonly #reject: (error: Error) => void;
   #phase: "recording" | "streaming" | "done" = "recording";
   /** The head as the handler sent it: a later change of `statusCode` has no effect, as always. */
   #head: ComposedHead | undefined;
@@ -72,18 +69,22 @@ export class ResponseRecorder {
   #whenSent: Callback | undefined;
   #handlerDestroyed = false;
 
-  constructor(res: ServerResponse, maxBytes: number) {
+  /** Resolves with what the handler answered once it has ended it, rejects where it destroyed the response instead. */
+  constructor(
+    res: ServerResponse,
+    maxBytes: number,
+    resolve: (recorded: RecordedResponse) => void,
+    reject: (error: Error) => void,
+  ) {
     this.#res = res;
     this.#maxBytes = maxBytes;
+    this.#resolve = resolve;
+    this.#reject = reject;
     this.#native = methodsOf(res);
     this.#before = readHead(res);
     this.#hangUp = new HeldClose(res);
     this.#progress = new HiddenProgress(res);
     this.#disown = own(res, this);
-    this.recorded = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
     setMethods(res, this.#overrides());
   }
 
@@ -224,8 +225,7 @@ export class ResponseRecorder {
       this.#stream("too-large", head);
       return this.#pass(bytes, callback);
     }
-    // A copy: a writer may reuse its buffer once it is told that it was written.
-    if (length > 0) this.#held.add(Buffer.from(bytes));
+    if (length > 0) this.#held.add(ownBytes(chunk, bytes));
     this.#size += length;
     if (callback !== undefined) process.nextTick(callback);
     return true;
@@ -238,7 +238,7 @@ export class ResponseRecorder {
     if (chunk && !isChunk(chunk)) this.#refuse("write", [chunk]);
     this.#ending = true;
     const head = this.#implicitHead();
-    if (chunk && isChunk(chunk)) this.#lastChunk(chunkBytes(chunk, encoding), head);
+    if (chunk && isChunk(chunk)) this.#lastChunk(chunk, chunkBytes(chunk, encoding), head);
     this.#whenSent = callback;
     this.#ended = true;
     const { whole } = this.#held;
@@ -257,12 +257,12 @@ export class ResponseRecorder {
     }
   }
 
-  #lastChunk(bytes: Buffer, head: ComposedHead): void {
+  #lastChunk(chunk: string | Uint8Array, bytes: Buffer, head: ComposedHead): void {
     if (this.#phase === "streaming") this.#pass(bytes);
     else if (isBodiless(this.#res, head)) return;
     else if (this.#size + bytes.byteLength <= this.#maxBytes) {
-      // A copy: bare, the kernel has the bytes when `end` returns, and a writer may count on that to reuse its buffer.
-      this.#held.add(Buffer.from(bytes));
+      // Bare, the kernel has the bytes when `end` returns, and a writer may count on that to reuse its buffer.
+      this.#held.add(ownBytes(chunk, bytes));
     } else {
       // It is in memory already: it is sent whole, with its length, and only not stored.
       this.#held.add(bytes);

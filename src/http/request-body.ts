@@ -1,5 +1,6 @@
 /** Reads a request's body up to a limit without taking it away from whoever reads the request next. */
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import { isUint8Array } from "node:util/types";
 
 export type RequestBody =
@@ -23,27 +24,38 @@ interface ParsedRequest extends IncomingMessage {
 
 const EMPTY: RequestBody = { state: "read", body: new Uint8Array(0) };
 
-/** Bodies read already: a second middleware on the same request finds the bytes here. */
-const bodies = new WeakMap<IncomingMessage, RequestBody>();
+/** The body once it is read: a second middleware on the same request finds the bytes here. */
+const BODY = Symbol("idempotency-kit.body");
+const SHIELD = Symbol("idempotency-kit.shield");
 
-/** A request that was read is shielded from its client's hanging up, see {@link shieldRequest}. */
-export async function readRequestBody(
-  req: IncomingMessage,
-  maxBytes: number,
-): Promise<RequestBody> {
+/** Fields of the request, not maps beside it: weak maps that change with every request keep the collector busy. */
+type ReadRequest = IncomingMessage & {
+  [BODY]?: RequestBody;
+  [SHIELD]?: Shield | undefined;
+};
+
+/** A request that was read is shielded from its client's hanging up, until {@link unshieldRequest}. */
+export async function readRequestBody(req: ReadRequest, maxBytes: number): Promise<RequestBody> {
   const result = withinLimit(readBefore(req) ?? (await collect(req, maxBytes)), maxBytes);
   if (result.state === "read") {
-    bodies.set(req, result);
-    shieldRequest(req);
+    req[BODY] = result;
+    req[SHIELD] ??= new Shield(req);
   }
   return result;
 }
 
+/** Takes the shield down, if it is up; the request is destroyed then if it would have been before. */
+export function unshieldRequest(req: ReadRequest): void {
+  const shield = req[SHIELD];
+  req[SHIELD] = undefined;
+  shield?.takeDown();
+}
+
 /** What there is to know without reading. */
-function readBefore(req: IncomingMessage): RequestBody | undefined {
+function readBefore(req: ReadRequest): RequestBody | undefined {
   // RFC 9112 section 6.3: without either field a request has no body, and its stream is not touched.
   const { "content-length": declared = 0, "transfer-encoding": coding } = req.headers;
-  const known = coding === undefined && Number(declared) === 0 ? EMPTY : bodies.get(req);
+  const known = coding === undefined && Number(declared) === 0 ? EMPTY : req[BODY];
   // Destroyed before anybody read its end: the client is gone, and with it what no handler could read any more.
   if (req.destroyed && !req.readableEnded) return { state: "aborted" };
   return known ?? parsedBody(req);
@@ -119,40 +131,41 @@ function joined(chunks: readonly Buffer[]): Buffer {
 
 type Destroy = (error?: Error) => IncomingMessage;
 
-/** Shields that are up, by what takes them down. */
-const shields = new WeakMap<IncomingMessage, () => void>();
-
 /**
  * Keeps a request readable when its client hangs up: Node would destroy the stream, and the buffered body with it,
- * and a handler that has not read it yet would fail on a request that arrived whole. It is up from when the body is
- * whole: to shield a request again does nothing.
- *
- * @returns Ends the shield; the request is destroyed then if it would have been before.
+ * and a handler that has not read it yet would fail on a request that arrived whole. It is up from when the body is whole.
  */
-export function shieldRequest(req: IncomingMessage): () => void {
-  return shields.get(req) ?? putUpShield(req);
-}
+class Shield {
+  readonly #req: IncomingMessage;
+  readonly #destroy: Destroy;
+  readonly #socket: Socket;
+  #held: NodeJS.ErrnoException | undefined;
 
-function putUpShield(req: IncomingMessage): () => void {
-  const { socket } = req;
-  const { destroy } = req as { destroy: Destroy };
-  let held: NodeJS.ErrnoException | undefined;
-  const hold = (error?: NodeJS.ErrnoException) => {
-    held = error;
-    // Body parsers take a request for finished when its socket is no longer readable.
-    req.socket = Object.create(socket, { readable: { value: true } });
-    return req;
-  };
-  // ECONNRESET is what Node's server gives to every request of a connection that closed.
-  req.destroy = (error?: NodeJS.ErrnoException) =>
-    error?.code === "ECONNRESET" && socket.destroyed ? hold(error) : destroy.call(req, error);
-  const takeDown = () => {
-    if (!shields.delete(req)) return;
+  constructor(req: IncomingMessage) {
+    this.#req = req;
+    this.#destroy = (req as { destroy: Destroy }).destroy;
+    this.#socket = req.socket;
+    // ECONNRESET is what Node's server gives to every request of a connection that closed.
+    req.destroy = (error?: NodeJS.ErrnoException) =>
+      error?.code === "ECONNRESET" && this.#socket.destroyed
+        ? this.#hold(error)
+        : this.#destroy.call(req, error);
+  }
+
+  takeDown(): void {
     // Assigned, not deleted: Node's code is slow for objects that lost a property.
-    req.destroy = destroy;
-    req.socket = socket;
-    if (held !== undefined) destroy.call(req, held);
-  };
-  shields.set(req, takeDown);
-  return takeDown;
+    this.#req.destroy = this.#destroy;
+    this.#req.socket = this.#socket;
+    // Whoever read the body found it in the stream's buffer, and Node was not told. It would read the body again at the
+    // end of the answer, for nobody, and drop the listeners for it.
+    if (this.#req.readableDidRead) this.#req._read(0);
+    if (this.#held !== undefined) this.#destroy.call(this.#req, this.#held);
+  }
+
+  #hold(error: NodeJS.ErrnoException): IncomingMessage {
+    this.#held = error;
+    // Body parsers take a request for finished when its socket is no longer readable.
+    this.#req.socket = Object.create(this.#socket, { readable: { value: true } }) as Socket;
+    return this.#req;
+  }
 }

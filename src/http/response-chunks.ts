@@ -38,6 +38,11 @@ export function chunkBytes(
   return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 }
 
+/** Bytes that stay as they are: a writer may reuse its buffer once it is told that it was written. */
+export function ownBytes(chunk: string | Uint8Array, bytes: Buffer): Buffer {
+  return typeof chunk === "string" ? bytes : Buffer.from(bytes);
+}
+
 /** Bytes in their order, in pieces until they are wanted whole. */
 export class HeldBytes {
   #pieces: Buffer[] = [];

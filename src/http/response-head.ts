@@ -86,9 +86,9 @@ export function composeHead(
     node._send = send;
     putBack(node, framing);
   }
-  if (res.getHeaderNames().length === 0) appendAll(res, args);
+  const headers = res.getHeaderNames().length === 0 ? setAll(res, args) : headerFields(res);
   const { statusCode, statusMessage, sendDate } = res;
-  return { statusCode, statusMessage, sendDate, headers: headerFields(res), text, chunked };
+  return { statusCode, statusMessage, sendDate, headers, text, chunked };
 }
 
 function keepBack(): boolean {
@@ -126,12 +126,25 @@ function putBack(res: Framing, framing: Framing): void {
   res.shouldKeepAlive = framing.shouldKeepAlive;
 }
 
-/** Node keeps the fields of `writeHead` only where others were set before; on their own it sends them as they are. */
-function appendAll(res: ServerResponse, args: WriteHeadArguments): void {
+/**
+ * Node keeps the fields of `writeHead` only where others were set before; on their own it sends them as they are.
+ *
+ * @returns The header fields of the response from now on.
+ */
+function setAll(res: ServerResponse, args: WriteHeadArguments): HeaderFields {
   const given = args[2] ?? (typeof args[1] === "string" ? undefined : args[1]);
   const fields = (given ?? {}) as OutgoingHttpHeaders | OutgoingHttpHeader[];
   const list = (Array.isArray(fields) ? pairs(fields) : Object.entries(fields)) as Field[];
-  for (const [name, value] of fieldLines(list)) res.appendHeader(name, value);
+  const lines = fieldLines(list);
+  let isRepeated = false;
+  for (const [name, value] of lines) {
+    if (res.hasHeader(name)) {
+      isRepeated = true;
+      res.appendHeader(name, value);
+    } else res.setHeader(name, value);
+  }
+  // Node groups repetitions.
+  return isRepeated ? headerFields(res) : lines;
 }
 
 function pairs(list: readonly OutgoingHttpHeader[]): readonly Field[] {

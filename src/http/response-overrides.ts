@@ -56,7 +56,9 @@ const WRITABLE_ENDED: PropertyDescriptor = {
 export function own(res: OwnedResponse, owner: Owner): () => void {
   const before = res[OWNER];
   res[OWNER] = owner;
-  const found = Object.getOwnPropertyDescriptor(res, "writableEnded");
+  const found = Object.hasOwn(res, "writableEnded")
+    ? Object.getOwnPropertyDescriptor(res, "writableEnded")
+    : undefined;
   const foreign = found !== undefined && found.get !== WRITABLE_ENDED.get;
   if (found === undefined || foreign) Object.defineProperty(res, "writableEnded", WRITABLE_ENDED);
   return () => {

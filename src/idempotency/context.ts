@@ -35,18 +35,30 @@ export class ExecutionContext<Result> implements KeyContext<Result> {
   readonly #storageKey: string;
   readonly #execution: LeasedExecution;
   readonly #recordingOf: (result: Result) => RecordedResponse;
+  readonly #door: object | undefined;
 
-  /** @param recordingOf What is stored of a result; throws where it cannot be. */
+  /**
+   * @param recordingOf What is stored of a result; throws where it cannot be.
+   * @param door Whose it is, for a front door that may be mounted twice.
+   */
   constructor(
     identity: Identity,
     execution: LeasedExecution,
     recordingOf: (result: Result) => RecordedResponse,
+    door?: object,
   ) {
     this.key = identity.clientKey;
     this.token = execution.token;
     this.#storageKey = identity.key;
     this.#execution = execution;
     this.#recordingOf = recordingOf;
+    this.#door = door;
+  }
+
+  /** Whether the handler of this context runs under this front door. */
+  static isOf(door: object, context: unknown): boolean {
+    if (typeof context !== "object" || context === null) return false;
+    return #door in context && context.#door === door;
   }
 
   get held(): boolean {

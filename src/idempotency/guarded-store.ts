@@ -39,12 +39,7 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
     ]);
   }
   return {
-    async lock(
-      key: string,
-      fingerprint: string,
-      leaseMs: number,
-      deadline: number,
-    ): Promise<LockResult> {
+    lock(key: string, fingerprint: string, leaseMs: number, deadline: number): Promise<LockResult> {
       const call = () =>
         limit(
           "lock",
@@ -55,18 +50,18 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
             if (late.state === "acquired") release(store, late.lease);
           },
         );
-      return await traceStore("lock", key, call, (result) => ({ outcome: result.state }));
+      return traceStore("lock", key, call, describeState);
     },
 
-    async extend(lease: Lease, leaseMs: number, deadline: number): Promise<boolean> {
+    extend(lease: Lease, leaseMs: number, deadline: number): Promise<boolean> {
       const call = () =>
         limit("extend", callLimitMs(deadline, timeoutMs), () => store.extend(lease, leaseMs));
-      return await traceStore("extend", lease.key, call, (held) => ({
+      return traceStore("extend", lease.key, call, (held) => ({
         outcome: held ? "extended" : "lost",
       }));
     },
 
-    async set(
+    set(
       lease: Lease,
       response: CachedResponse,
       ttlMs: number,
@@ -74,25 +69,29 @@ export function guardStore(store: Store, timeoutMs: number): GuardedStore {
     ): Promise<SetResult> {
       const call = () =>
         limit("set", callLimitMs(deadline, timeoutMs), () => store.set(lease, response, ttlMs));
-      return await traceStore("set", lease.key, call, (result) => ({ outcome: result.state }));
+      return traceStore("set", lease.key, call, describeState);
     },
 
     ...(typeof store.commit === "function" && { commit: guardedCommit(store, timeoutMs) }),
 
-    async unlock(lease: Lease, deadline: number): Promise<void> {
+    unlock(lease: Lease, deadline: number): Promise<void> {
       const call = () =>
         limit("unlock", callLimitMs(deadline, timeoutMs), () => store.unlock(lease));
-      await traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
+      return traceStore("unlock", lease.key, call, () => ({ outcome: "unlocked" }));
     },
   };
 }
 
 function guardedCommit(store: Store, timeoutMs: number): Guarded<Commit> {
-  return async (lease, response, ttlMs, writes, deadline) => {
+  return (lease, response, ttlMs, writes, deadline) => {
     const commit = () => (store.commit as Commit)(lease, response, ttlMs, writes);
     const call = () => limit("commit", callLimitMs(deadline, timeoutMs), commit);
-    return await traceStore("commit", lease.key, call, (result) => ({ outcome: result.state }));
+    return traceStore("commit", lease.key, call, describeState);
   };
+}
+
+function describeState({ state }: LockResult | SetResult): { readonly outcome: string } {
+  return { outcome: state };
 }
 
 /** Stores a response, with the handler's own writes where it has some. */

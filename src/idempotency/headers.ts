@@ -40,12 +40,12 @@ export function storableHeaders(
   });
 }
 
+const NONE: ReadonlySet<string> = new Set();
+
 /** Fields that `Connection` names are of this connection only too. */
 function connectionOptions(headers: HeaderFields): ReadonlySet<string> {
-  const named = new Set<string>();
-  for (const [name, value] of headers) {
-    if (name.toLowerCase() !== "connection") continue;
-    for (const option of value.split(",")) named.add(option.trim().toLowerCase());
-  }
-  return named;
+  const lines = headers.filter(([name]) => name.toLowerCase() === "connection");
+  if (lines.length === 0) return NONE;
+  const options = lines.flatMap(([, value]) => value.split(","));
+  return new Set(options.map((option) => option.trim().toLowerCase()));
 }

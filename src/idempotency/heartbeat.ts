@@ -68,11 +68,12 @@ export class Heartbeat {
   }
 
   /** Ends the renewals; resolves when none is on its way, so that nothing crosses the caller's next store call. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> | undefined {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    await this.#renewal;
+    if (this.#renewal !== undefined) return this.#renewal.then(() => this.check());
     this.check();
+    return undefined;
   }
 
   /**

@@ -71,30 +71,30 @@ export async function identify<Original>(
   original: Original,
   options: IdentityOptions<Original>,
 ): Promise<Identity> {
-  const scope = await options.scope?.(original);
+  const scope = options.scope && (await options.scope(original));
   if (options.scope !== undefined && !isText(scope)) {
     throw new IdempotencyError(
       "SCOPE_MISSING",
       "The service could not tell whose key this is. Authenticate, or name the tenant, and retry.",
     );
   }
-  const clientKey = await options.keyFunc(request, original);
+  const made = options.keyFunc(request, original);
+  // Most are there at once, and every turn of the microtask queue costs time.
+  const clientKey = isText(made) ? made : await made;
   if (!isText(clientKey)) {
     // Hashing nothing would give all such requests one key.
     throw new IdempotencyError("KEY_INVALID", "No key could be made of this request.");
   }
-  const fingerprint = await fingerprintOf({ ...request, key: clientKey }, original, options);
+  const keyed = clientKey === request.key ? request : { ...request, key: clientKey };
+  const fingerprint =
+    options.fingerprint === undefined
+      ? defaultFingerprint(keyed)
+      : customFingerprint(clientKey, await options.fingerprint(keyed, original));
   return { clientKey, key: storageKey(clientKey, scope), fingerprint };
 }
 
-async function fingerprintOf<Original>(
-  request: KeyedRequest,
-  original: Original,
-  options: IdentityOptions<Original>,
-): Promise<string> {
-  if (options.fingerprint === undefined) return defaultFingerprint(request);
-  const text = await options.fingerprint(request, original);
-  if (isText(text)) return sha256("custom-fingerprint", [request.key, text]);
+function customFingerprint(key: string, text: unknown): string {
+  if (isText(text)) return sha256("custom-fingerprint", [key, text]);
   throw new IdempotencyError("KEY_INVALID", "No fingerprint could be made of this request.");
 }
 

@@ -1,7 +1,7 @@
 /** One Redis endpoint and its verbs: all of the single-endpoint store, and one voter of a quorum. */
 import type { Cluster, Redis } from "ioredis";
 import { StoreUnavailableError } from "../../src/errors.js";
-import { sendAlone, sendTogether, type Argument, type Command } from "./commands.js";
+import { sendAlone, sendNow, sendTogether, type Argument, type Command } from "./commands.js";
 import { watchConnection } from "./connection.js";
 import { isReply, storeError } from "./errors.js";
 import { EXTEND, RELEASE, STORE, type Script } from "./scripts.js";
@@ -15,6 +15,9 @@ export interface EndpointOptions {
   /** How long to wait for them, in milliseconds. */
   readonly replicaTimeoutMs: number;
 }
+
+/** What `claim` found: nothing, and took it; or what stands there. */
+export type Claimed = "granted" | Value;
 
 /** What `store` found: its own record stored, that in an empty place, the key held by somebody else, or another record. */
 export type Stored = "stored" | "lapsed" | "held" | Extract<Value, { kind: "record" }>;
@@ -34,12 +37,7 @@ export class RedisEndpoint {
   }
 
   /** Takes an empty key, or tells what stands there. One command that does both: NX with GET, Redis 7.0. */
-  async claim(
-    key: string,
-    token: string,
-    fingerprint: string,
-    leaseMs: number,
-  ): Promise<"granted" | Value> {
+  async claim(key: string, token: string, fingerprint: string, leaseMs: number): Promise<Claimed> {
     const name = this.#name(key);
     const lock = lockValue(token, leaseMs, fingerprint);
     const found = valueOf(await this.#write(name, ["set", name, lock, "PX", leaseMs, "NX", "GET"]));
@@ -80,7 +78,9 @@ export class RedisEndpoint {
 
   /** Not worth waiting for replicas: a release that is lost in a failover costs what is left of the lease. */
   async release(key: string, token: string): Promise<void> {
-    await this.#eval(RELEASE, key, [lockMark(token)], (_, command) => this.#call(command));
+    // A claim that timed out is given back, and its connection may be given up in the same turn.
+    const run = (_: string, command: Command) => this.#call(command, sendNow);
+    await this.#eval(RELEASE, key, [lockMark(token)], run);
   }
 
   async delete(key: string): Promise<boolean> {
@@ -97,32 +97,29 @@ export class RedisEndpoint {
   }
 
   /** Runs a script by its hash; the first time on a server, or after its restart, by its text. */
-  async #eval(
+  #eval(
     { sha, lua }: Script,
     key: string,
     args: readonly Argument[],
     run = (name: string, command: Command) => this.#write(name, command),
   ): Promise<unknown> {
     const name = this.#name(key);
-    try {
-      return await run(name, ["evalsha", sha, 1, name, ...args]);
-    } catch (error) {
+    return run(name, ["evalsha", sha, 1, name, ...args]).catch((error: unknown) => {
       if (!isReply(error, "NOSCRIPT")) throw error;
-      return await run(name, ["eval", lua, 1, name, ...args]);
-    }
+      return run(name, ["eval", lua, 1, name, ...args]);
+    });
   }
 
-  async #write(name: string, command: Command): Promise<unknown> {
-    return this.#options.minReplicas === 0
-      ? await this.#call(command)
-      : await this.#replicated(name, command);
+  #write(name: string, command: Command): Promise<unknown> {
+    return this.#options.minReplicas === 0 ? this.#call(command) : this.#replicated(name, command);
   }
 
   /** `WAIT` counts the writes of its own connection, so it travels right behind the command. */
   async #replicated(name: string, command: Command): Promise<unknown> {
     const { minReplicas, replicaTimeoutMs } = this.#options;
     const wait: Command = ["wait", minReplicas, replicaTimeoutMs];
-    const both = () => this.#heard(sendTogether(this.#client, [command, wait]));
+    const both = () =>
+      this.#heard(sendTogether(this.#client, [command, wait]), (replies) => replies);
     const [answer, confirmed] = await both().catch(async (error: unknown) => {
       if (!isReply(error, "MOVED")) throw error;
       // Executed nowhere. ioredis follows a slot that has moved for a command that it may send where it likes.
@@ -136,16 +133,14 @@ export class RedisEndpoint {
     );
   }
 
-  async #call(command: Command): Promise<unknown> {
-    return numbered(await this.#heard(sendAlone(this.#client, command)));
+  #call(command: Command, send = sendAlone): Promise<unknown> {
+    return this.#heard(send(this.#client, command), numbered);
   }
 
-  async #heard<T>(replies: Promise<T>): Promise<T> {
-    try {
-      return await replies;
-    } catch (error) {
+  #heard<T, R>(replies: Promise<T>, read: (reply: T) => R): Promise<R> {
+    return replies.then(read, (error: unknown) => {
       throw storeError(error, this.#client);
-    }
+    });
   }
 }
 

@@ -235,6 +235,25 @@ test("a handler that does not read the body leaves the connection usable", async
   expect(await client.until("200 OK", 2)).toContain("unread");
 });
 
+test("what a handler leaves of a body that it began to read stays there, as without the middleware", async () => {
+  const requests: IncomingMessage[] = [];
+  const safe = idempotency(memoryStore());
+  await using server = await serve(
+    safe.wrap(async (req, res) => {
+      await once(req, "readable");
+      res.end(`read ${req.read(4)}`);
+      requests.push(req);
+    }),
+  );
+  using client = await dial(server.port);
+
+  for (const key of ["a", "b"]) {
+    client.write(`${head("Content-Length: 13\r\n", key)}some and rest`);
+    await client.until("read some", key === "a" ? 1 : 2);
+  }
+  expect(String(requests[0]?.read())).toBe(" and rest");
+});
+
 describe("parsers mounted after the middleware", () => {
   const parsed = (parser: RequestHandler) => {
     const app = express();

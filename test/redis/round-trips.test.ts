@@ -1,4 +1,5 @@
 /** What a request costs, counted on the wire: commands, and times that somebody waits for the network. */
+import type { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { idempotency, type Lease, type Store } from "../../src/index.js";
@@ -162,4 +163,22 @@ test("over http: two round trips for a request, one for its replay, for a 409 an
   expect(replay).toMatchObject({ status: 201, text: "made" });
   expect(replay.headers["idempotency-replayed"]).toBe("true");
   expect(sent()).toEqual(ONE_SET);
+});
+
+test("claims of one turn of the event loop leave in one write when it is over; a lot of them before", async () => {
+  const client = await connected(node.port, { commandTimeout: 10_000, socketTimeout: 10_000 });
+  const store = redisStore(client);
+  const { stream } = client as Redis;
+  const before = stream.bytesWritten;
+  const unsent = () => stream.bytesWritten - before - stream.writableLength === 0;
+  const lock = (name: string) => store.lock(`gathered-${name}`, FINGERPRINT, LONG_MS);
+
+  const few = [lock("1"), lock("2")];
+  expect(unsent()).toBe(true);
+  await Promise.all(few);
+  expect(stream.writableCorked).toBe(0);
+
+  const many = Array.from({ length: 200 }, (_, at) => lock(`many-${at}`));
+  expect(stream.writableLength).toBeLessThan(8 * 1_024);
+  await Promise.all(many);
 });

@@ -117,8 +117,8 @@ export class FaultLink {
   reset(): void {
     this.#requests.close();
     this.#replies.close();
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    reset(this.#client);
+    reset(this.#server);
   }
 
   #listen(): void {
@@ -131,7 +131,7 @@ export class FaultLink {
     });
     this.#client.on("error", () => this.#requests.finish());
     this.#server.on("end", () => this.#replies.finish());
-    this.#server.on("error", () => this.#client.resetAndDestroy());
+    this.#server.on("error", () => reset(this.#client));
     for (const socket of [this.#client, this.#server]) socket.on("close", this.#changed);
   }
 
@@ -205,4 +205,13 @@ function httpName(chunk: Buffer): string {
   const method = /^([A-Z]+) \S+ HTTP\/1\.1\r\n/.exec(head)?.[1];
   if (method === undefined) return "";
   return /\r\nx-amz-target: *\w+\.(\w+)/i.exec(head)?.[1] ?? method;
+}
+
+/**
+ * RST. A socket whose FIN is on its way cannot be reset any more: libuv refuses, Node takes it for closing all the same,
+ * and the process never ends, waiting for that.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else socket.resetAndDestroy();
 }
