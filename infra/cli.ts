@@ -15,11 +15,15 @@ import { deleteKey } from "./cli/delete.js";
 import { doctor } from "./cli/doctor.js";
 import { dynamodb } from "./cli/dynamodb.js";
 import { inspect } from "./cli/inspect.js";
+import { list } from "./cli/list.js";
+import { sweep } from "./cli/sweep.js";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   doctor,
   inspect,
+  list,
   delete: deleteKey,
+  sweep,
   dynamodb,
 };
 

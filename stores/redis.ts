@@ -6,7 +6,7 @@ import { callback, custom, durationMs, integer, parseOptions, type Given } from 
 import type { Store } from "../src/store.js";
 import { RedisEndpoint } from "./redis/endpoint.js";
 import { Marker } from "./redis/marker.js";
-import { endpointName } from "./redis/name.js";
+import { DEFAULT_PREFIX, endpointName } from "./redis/name.js";
 import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
 
@@ -129,7 +129,7 @@ function parse(client: Redis | Cluster, options: RedisOptions | undefined): Redi
     "redisStore",
     options,
     {
-      prefix: custom("idempotency:", "a string", (value) => typeof value === "string"),
+      prefix: custom(DEFAULT_PREFIX, "a string", (value) => typeof value === "string"),
       minReplicas: integer(0, 0, 100),
       replicaTimeoutMs: durationMs(REPLICA_TIMEOUT_MS),
       onReport: callback(warnOf),

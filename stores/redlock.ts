@@ -4,6 +4,7 @@ import { callback, custom, durationMs, integer, parseOptions, type Given } from 
 import type { Store } from "../src/store.js";
 import { RedisEndpoint } from "./redis/endpoint.js";
 import { Marker } from "./redis/marker.js";
+import { DEFAULT_PREFIX } from "./redis/name.js";
 import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
 import { mayBeNew } from "./redlock/newcomer.js";
@@ -66,7 +67,7 @@ export function redlockStore(
     "redlockStore",
     options,
     {
-      prefix: custom("idempotency:", "a string", (value) => typeof value === "string"),
+      prefix: custom(DEFAULT_PREFIX, "a string", (value) => typeof value === "string"),
       nodeTimeoutMs: durationMs(500),
       quarantineMs: integer(DEFAULT_QUARANTINE_MS, 0, Number.MAX_SAFE_INTEGER),
       onReport: callback(warnOf),

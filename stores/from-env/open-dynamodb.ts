@@ -1,6 +1,7 @@
 /** A DynamoDB table by its URL. */
 import { dynamodbStore } from "../dynamodb.js";
 import { examineTable } from "../dynamodb/doctor.js";
+import { listTable } from "../dynamodb/list.js";
 import type { OpenStore } from "./open.js";
 import type { StoreTarget } from "./target.js";
 import type { StoreOptions } from "./variables.js";
@@ -14,7 +15,8 @@ export function openDynamodb(
   { table, names }: DynamodbTarget,
   { prefix }: StoreOptions,
 ): OpenStore {
-  const store = dynamodbStore({ ...table, prefix });
+  const options = { ...table, prefix };
+  const store = dynamodbStore(options);
   const [name = table.tableName] = names;
   return {
     store: { ...store, close: async () => await store.close?.() },
@@ -25,5 +27,7 @@ export function openDynamodb(
         (error: unknown) => [`DynamoDB table ${name}: ${(error as Error).message}`],
       ),
     examine: async () => [{ node: name, ...(await examineTable(table)) }],
+    list: (request) => listTable(options, request),
+    sweep: (given) => store.sweep(given),
   };
 }

@@ -158,7 +158,15 @@ describe("the tool", () => {
   test.each([[[]], [["--help"]], [["help"]]])("%j lists the commands", async (args) => {
     const { code, stdout } = await tool(args);
     expect(code).toBe(0);
-    for (const name of ["doctor", "inspect <key>", "delete <key>", "dynamodb create-table"]) {
+    const commands = [
+      "doctor",
+      "inspect <key>",
+      "list",
+      "delete <key>",
+      "sweep",
+      "dynamodb create-table",
+    ];
+    for (const name of commands) {
       expect(stdout).toContain(`\n  ${name} `);
     }
   });
