@@ -11,7 +11,7 @@ import { fetchArguments } from "../support/curl.js";
 
 const OFFLINE = fileURLToPath(new URL("../../dist/infra/deploy/offline.js", import.meta.url));
 const BUNDLE = fileURLToPath(new URL("../../dist/lambda/handler.mjs", import.meta.url));
-const README = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const PAGE = readFileSync(new URL("../../docs/deploying.md", import.meta.url), "utf8");
 
 // Installs the deployment tools where they are missing.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 600_000 });
@@ -116,9 +116,8 @@ describe.each([
   });
 });
 
-describe("the curl lines of README.md", () => {
-  const [, section = ""] = /^## Deploy it to AWS Lambda$(.*?)^## /ms.exec(README) ?? [];
-  const lines = [...section.matchAll(/^# (\d{3}): (.*)\n(curl .*)$/gm)];
+describe("the curl lines of docs/deploying.md", () => {
+  const lines = [...PAGE.matchAll(/^# (\d{3}): (.*)\n(curl .*)$/gm)];
 
   test("answer what stands above them", async () => {
     expect(lines).toHaveLength(4);

@@ -68,9 +68,14 @@ export async function compile({ folder }: Consumer): Promise<string> {
 }
 
 /** Runs a compiled source that starts a server; resolves to its address once it listens. */
-export async function serve({ folder }: Consumer, name: string) {
+export async function serve(
+  { folder }: Consumer,
+  name: string,
+  env: Readonly<Record<string, string>> = {},
+) {
   const preload = join(folder, "free-port.mjs");
   const child = spawn(process.execPath, ["--import", preload, join(folder, "out", name)], {
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exit = once(child, "exit");
