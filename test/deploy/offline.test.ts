@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { bound } from "../../infra/services/process.js";
+import { tool } from "../cli/tool.js";
 import { fetchArguments } from "../support/curl.js";
 
 const OFFLINE = fileURLToPath(new URL("../../dist/infra/deploy/offline.js", import.meta.url));
@@ -114,6 +115,20 @@ describe.each([
     expect(await pay(path)).toMatchObject({ status: 400 });
     expect(charges()).toBe(before);
   });
+});
+
+test("the printed variables lead the tool to what was stored", async () => {
+  const key = randomUUID();
+  await paid("/payments", key);
+  const [, line = ""] = /^export (.*)$/m.exec(printed) ?? [];
+  const found = [...line.matchAll(/(\w+)='([^']*)'/g)].map(([, name = "", value = ""]) => [
+    name,
+    value,
+  ]);
+
+  const { code, stdout } = await tool(["inspect", key], Object.fromEntries(found));
+  expect(stdout).toMatch(/^Status +201$/m);
+  expect(code).toBe(0);
 });
 
 describe("the curl lines of docs/deploying.md", () => {
