@@ -32,6 +32,9 @@ const EVERYWHERE = {
   help: { type: "boolean", short: "h" },
 } as const;
 
+const UNREACHABLE_ADVICE =
+  "Check IDEMPOTENCY_STORE and the server; `npx idempotency-kit doctor` tells more.";
+
 const args = process.argv.slice(2);
 const isJson = args.includes("--json");
 
@@ -87,7 +90,7 @@ function failure(error: unknown): { exitCode: ExitCode; code: string; errors: re
     return { exitCode: EXIT.findings, code: error.code, errors: error.mistakes };
   }
   if (error instanceof IdempotencyError) {
-    return { exitCode: EXIT.unreachable, code: error.code, errors: [message] };
+    return { exitCode: EXIT.unreachable, code: error.code, errors: [message, UNREACHABLE_ADVICE] };
   }
   const bug = `This should not have happened, please report it: ${message}`;
   return { exitCode: EXIT.bug, code: "BUG", errors: [bug] };

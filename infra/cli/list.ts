@@ -3,8 +3,8 @@ import type { Listed, ListPage } from "../../stores/listing.js";
 import { readEnvironment } from "../../stores/from-env/environment.js";
 import { EXIT, UsageError, type Command, type Result } from "./command.js";
 import { wholeNumber } from "./number.js";
-import { grid, harmless, moment } from "./print.js";
-import { withStore } from "./with-store.js";
+import { counted, grid, harmless, moment } from "./print.js";
+import { withSharedStore } from "./with-store.js";
 
 const DEFAULT_LIMIT = 100;
 const MOST_KEYS = 10_000;
@@ -24,19 +24,15 @@ export const list: Command = {
   run: async ({ flags, env }) => {
     const limit = wholeNumber("limit", flags["limit"], MOST_KEYS) ?? DEFAULT_LIMIT;
     const cursor = typeof flags["cursor"] === "string" ? flags["cursor"] : undefined;
-    return await withStore(readEnvironment(env), async (opened, unreachable) => {
-      if (opened.list === undefined) {
-        throw new UsageError(
-          "A memory store is its process's own, and nobody else can look into it: choose another IDEMPOTENCY_STORE.",
-        );
-      }
+    return await withSharedStore(readEnvironment(env), async (opened, unreachable) => {
+      if (opened.list === undefined) throw new UsageError("This store cannot be listed.");
       return resultOf(await opened.list({ limit, limitMs: PAGE_MS, cursor }), unreachable);
     });
   },
 };
 
 function resultOf({ keys, cursor }: ListPage, unreachable: readonly string[]): Result {
-  const count = keys.length === 1 ? "1 key" : `${keys.length} keys`;
+  const count = counted(keys.length, "key");
   const end = cursor === undefined ? `${count}.` : `${count}, and more: --cursor ${cursor}`;
   const missed = unreachable.map((why) => `Left out: ${why}`);
   return {

@@ -34,6 +34,10 @@ export function moment(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }
 
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** With one decimal below ten: a loopback Redis takes a fraction of a millisecond. */
 export function milliseconds(ms: number): string {
   return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;

@@ -152,7 +152,7 @@ describe("the tool", () => {
     await down.close();
     const { code, stderr } = await tool(["inspect", "a"], { IDEMPOTENCY_STORE: down.url });
     expect(code).toBe(2);
-    expect(stderr).toMatch(/^Redis failed: .*ECONNREFUSED/);
+    expect(stderr).toMatch(/^Redis failed: .*ECONNREFUSED[^]*\n.*doctor` tells more\.\n$/);
   });
 
   test.each([[[]], [["--help"]], [["help"]]])("%j lists the commands", async (args) => {

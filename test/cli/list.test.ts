@@ -231,10 +231,12 @@ function outdating(tableName: string, endpoint: string) {
 }
 
 test.each([
-  ["list", "memory:", "A memory store is its process's own"],
-  ["sweep", "memory:", "IDEMPOTENCY_STORE is memory, which deletes what is over by itself"],
-])("%s has nothing to do on %s, and says why", async (command, url, says) => {
-  const refused = await tool([command], { IDEMPOTENCY_STORE: url });
+  [["list"], "memory:", "A memory store is its process's own"],
+  [["inspect", "a"], "memory:", "A memory store is its process's own"],
+  [["delete", "a", "--yes"], "memory:", "A memory store is its process's own"],
+  [["sweep"], "memory:", "IDEMPOTENCY_STORE is memory, which deletes what is over by itself"],
+])("%j has nothing to do on %s, and says why", async (args, url, says) => {
+  const refused = await tool(args, { IDEMPOTENCY_STORE: url });
   expect(refused).toMatchObject({ code: 64, stdout: "" });
   expect(refused.stderr).toContain(says);
 });
