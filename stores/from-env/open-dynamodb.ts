@@ -11,6 +11,9 @@ type DynamodbTarget = Extract<StoreTarget, { readonly kind: "dynamodb" }>;
 /** Never a key: those of requests are hashes. */
 const NOBODYS_KEY = "reachable?";
 
+/** Where no request waits for it, a whole page may be read, and a table that is throttled may take its time. */
+const PATIENT = { timeoutMs: 15_000, requestTimeoutMs: 5_000 };
+
 export function openDynamodb(
   { table, names }: DynamodbTarget,
   { prefix }: StoreOptions,
@@ -27,7 +30,14 @@ export function openDynamodb(
         (error: unknown) => [`DynamoDB table ${name}: ${(error as Error).message}`],
       ),
     examine: async () => [{ node: name, ...(await examineTable(table)) }],
-    list: (request) => listTable(options, request),
-    sweep: (given) => store.sweep(given),
+    list: (request) => listTable({ ...options, ...PATIENT }, request),
+    sweep: async (given) => {
+      const patient = dynamodbStore({ ...options, ...PATIENT });
+      try {
+        return await patient.sweep(given);
+      } finally {
+        await patient.close?.();
+      }
+    },
   };
 }

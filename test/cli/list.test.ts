@@ -5,12 +5,13 @@ import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb
 import { startMasters, startRedis } from "../../infra/services/redis.js";
 import type { Store } from "../../src/index.js";
 import { acquire, answer } from "../../src/testing/stage.js";
-import { createTable, dynamodbStore } from "../../stores/dynamodb.js";
+import { createTable, dynamodbStore, type DynamodbOptions } from "../../stores/dynamodb.js";
+import { PATIENT } from "../dynamodb/stage.js";
 import { storeFromEnv } from "../../stores/from-env.js";
 import { asked, tool } from "./tool.js";
 
 // Processes that start on a busy machine.
-vi.setConfig({ testTimeout: 60_000 });
+vi.setConfig({ testTimeout: 120_000 });
 
 const SECRET = "the-card-ends-in-4242";
 const DAY_MS = 86_400_000;
@@ -127,30 +128,24 @@ describe("list, at one Redis", () => {
   });
 });
 
-describe("list, on a quorum", () => {
-  test("each key once, with how many nodes hold it; without a node, what the others hold", async () => {
-    const masters = await startMasters(3, { persistence: "always" });
-    onTestFinished(() => masters.close());
-    const env = { IDEMPOTENCY_STORE: `redlock:${masters.urls.join()}` };
-    const store = await storeOf(env);
-    for (const key of numbered(30)) await complete(store, key);
-    const [first, , third] = masters.nodes;
-    // Another's lock, on one node alone.
-    await third?.command("COPY", "idempotency:key-0", "idempotency:alone");
-    await first?.command("DEL", "idempotency:key-1");
+test("list, on a quorum: without a node, what the others hold, and which one was left out", async () => {
+  const masters = await startMasters(3, { persistence: "always" });
+  onTestFinished(() => masters.close());
+  const env = { IDEMPOTENCY_STORE: `redlock:${masters.urls.join()}` };
+  const store = await storeOf(env);
+  for (const key of numbered(10)) await complete(store, key);
 
-    const rows = (await pages(env, 10)).flat();
-    const votes = new Map(rows.map(({ key, nodes }) => [key, nodes]));
-    expect(names(rows)).toEqual(["alone", ...numbered(30)]);
-    expect(rows).toHaveLength(31);
-    expect(["alone", "key-0", "key-1"].map((key) => votes.get(key))).toEqual([1, 3, 2]);
-
-    await first?.kill();
-    const { code, json } = await asked(["list"], env);
-    expect(code).toBe(0);
-    expect(json["leftOut"]).toEqual([expect.stringMatching(`127.0.0.1:${first?.port}`)]);
-    expect(names(json["keys"] as Row[])).toEqual(["alone", ...numbered(30)]);
-  });
+  const [, , third] = masters.nodes;
+  await third?.kill();
+  const { code, json } = await asked(["list"], env);
+  expect(code).toBe(0);
+  expect(json["leftOut"]).toEqual(
+    expect.arrayContaining([expect.stringMatching(`127.0.0.1:${third?.port}`)]),
+  );
+  const rows = json["keys"] as Row[];
+  expect(names(rows)).toEqual(numbered(10));
+  expect(rows.every(({ nodes }) => nodes !== undefined && nodes <= 2)).toBe(true);
+  expect((await tool(["list"], env)).stdout).toMatch(/ Nodes$[^]*^Left out: Redis at /m);
 });
 
 describe("on DynamoDB", () => {
@@ -170,10 +165,18 @@ describe("on DynamoDB", () => {
     return { tableName, env: { IDEMPOTENCY_STORE: url, ...credentials } };
   }
 
+  /** A store that a busy machine does not break. */
+  function storeIn(tableName: string, options: Partial<DynamodbOptions>): Store {
+    const place = { tableName, region: "eu-central-1", endpoint: server.url };
+    const store = dynamodbStore({ ...place, ...PATIENT, ...options });
+    onTestFinished(() => store.close?.());
+    return store;
+  }
+
   test("list shows each key, in pages, whether its response is small or in chunks", async () => {
-    const { env } = await table();
-    const store = await storeOf({ ...env, IDEMPOTENCY_PREFIX: "mine#" });
-    const others = await storeOf({ ...env, IDEMPOTENCY_PREFIX: "others#" });
+    const { env, tableName } = await table();
+    const store = storeIn(tableName, { prefix: "mine#" });
+    const others = storeIn(tableName, { prefix: "others#" });
     for (const key of numbered(20)) await complete(store, key);
     await complete(others, "not-mine");
     await acquire(store, "running");
@@ -181,9 +184,9 @@ describe("on DynamoDB", () => {
     await store.set(await acquire(store, "large"), large, DAY_MS);
     await complete(store, "over", 1);
 
-    const found = await pages({ ...env, IDEMPOTENCY_PREFIX: "mine#" }, 5);
-    expect(found.length).toBeGreaterThan(4);
-    expect(Math.max(...found.map(({ length }) => length))).toBe(5);
+    const found = await pages({ ...env, IDEMPOTENCY_PREFIX: "mine#" }, 8);
+    expect(found.length).toBeGreaterThan(2);
+    expect(Math.max(...found.map(({ length }) => length))).toBe(8);
     const rows = found.flat();
     // What ended within the clocks' difference may still be there.
     expect(names(rows).filter((key) => key !== "over")).toEqual([
@@ -203,10 +206,9 @@ describe("on DynamoDB", () => {
 
   test("sweep deletes what is over, to the end or to a limit, and nothing else", async () => {
     const { env, tableName } = await table("&expiry=sweep");
-    // By its own clock, what it stores was over long ago.
-    const { store, endsNow } = outdating(tableName, server.url);
+    const store = storeIn(tableName, { clockSkewMs: 0 });
     await complete(store, "alive");
-    for (const key of numbered(60)) await endsNow(key);
+    for (const key of numbered(60)) await complete(store, key, -10_000);
 
     const first = await asked(["sweep", "--limit-ms", "1"], env);
     expect(first).toMatchObject({ code: 0, json: { cursor: expect.any(String) } });
@@ -222,13 +224,6 @@ describe("on DynamoDB", () => {
     expect(names((await pages(env, 10)).flat())).toEqual(["alive"]);
   });
 });
-
-function outdating(tableName: string, endpoint: string) {
-  const store = dynamodbStore({ tableName, endpoint, region: "eu-central-1", clockSkewMs: 0 });
-  onTestFinished(() => store.close?.());
-  const endsNow = (key: string) => complete(store, key, -10_000);
-  return { store, endsNow };
-}
 
 test.each([
   [["list"], "memory:", "A memory store is its process's own"],
