@@ -15,11 +15,15 @@ import { deleteKey } from "./cli/delete.js";
 import { doctor } from "./cli/doctor.js";
 import { dynamodb } from "./cli/dynamodb.js";
 import { inspect } from "./cli/inspect.js";
+import { list } from "./cli/list.js";
+import { sweep } from "./cli/sweep.js";
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   doctor,
   inspect,
+  list,
   delete: deleteKey,
+  sweep,
   dynamodb,
 };
 
@@ -27,6 +31,9 @@ const EVERYWHERE = {
   json: { type: "boolean" },
   help: { type: "boolean", short: "h" },
 } as const;
+
+const UNREACHABLE_ADVICE =
+  "Check IDEMPOTENCY_STORE and the server; `npx idempotency-kit doctor` tells more.";
 
 const args = process.argv.slice(2);
 const isJson = args.includes("--json");
@@ -83,7 +90,7 @@ function failure(error: unknown): { exitCode: ExitCode; code: string; errors: re
     return { exitCode: EXIT.findings, code: error.code, errors: error.mistakes };
   }
   if (error instanceof IdempotencyError) {
-    return { exitCode: EXIT.unreachable, code: error.code, errors: [message] };
+    return { exitCode: EXIT.unreachable, code: error.code, errors: [message, UNREACHABLE_ADVICE] };
   }
   const bug = `This should not have happened, please report it: ${message}`;
   return { exitCode: EXIT.bug, code: "BUG", errors: [bug] };

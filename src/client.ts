@@ -7,26 +7,29 @@ import { callback, custom, durationMs, integer, parseOptions, type Given } from 
 export { NoResponseError, type FailedAttempt } from "./client/no-response.js";
 
 export interface ClientOptions {
-  /** Header field that carries the key. Default: `Idempotency-Key`. */
+  /** Header field that carries the key. Default: `"Idempotency-Key"`. */
   readonly headerName: string;
-  /** How long all attempts and the pauses between them may take, in milliseconds. Default: 60,000. */
+  /** How long all attempts and the pauses between them may take, in milliseconds. Default: `60_000`. */
   readonly deadlineMs: number;
-  /** How long one attempt may take until its response is there, in milliseconds. Default: 15,000. */
+  /**
+   * How long one attempt may take until its response is there, in milliseconds. A handler that takes longer goes on: the
+   * next attempts find it running (409), and then its result. Default: `15_000`.
+   */
   readonly attemptTimeoutMs: number;
-  /** Default: 10. */
+  /** How many attempts there are, the first one included. Default: `10`. */
   readonly maxAttempts: number;
-  /** Longest pause after the first attempt, in milliseconds; it doubles with each further one. Default: 200. */
+  /** Longest pause after the first attempt, in milliseconds; it doubles with each further one. Default: `200`. */
   readonly firstPauseMs: number;
-  /** Longest pause after any attempt, in milliseconds, besides what `Retry-After` asks for. Default: 10,000. */
+  /** Longest pause after any attempt, in milliseconds, besides what `Retry-After` asks for. Default: `10_000`. */
   readonly maxPauseMs: number;
-  /** Longest request body, in bytes: it is kept to be sent again. Default: 1 MiB. */
+  /** Longest request body, in bytes: it is kept to be sent again. Default: `1_048_576`, 1 MiB. */
   readonly maxBodyBytes: number;
   /**
    * Up to this many bytes, a response counts when the whole body is there, so that one cut short is asked for again. A longer
-   * one, and any event stream, is handed over as it comes; with 0 that is every one. Default: 1 MiB.
+   * one, and any event stream, is handed over as it comes; with 0 that is every one. Default: `1_048_576`, 1 MiB.
    */
   readonly maxResponseBytes: number;
-  /** What sends each attempt. Default: the global `fetch`. */
+  /** What sends each attempt: a proxy, a dispatcher, logging. Default: the global `fetch`. */
   readonly fetch: (request: Request) => Promise<Response>;
 }
 

@@ -7,9 +7,12 @@ export const DEFAULT_DOCS_URL =
   "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07";
 
 export interface ProblemOptions {
-  /** Page that explains how this service uses the key; problem types are its fragments. */
+  /**
+   * Page that explains how this service uses the key; problem types are its fragments. Default:
+   * `"https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07"`.
+   */
   readonly docsUrl: string;
-  /** Other HTTP statuses than the default ones, by error code. */
+  /** Other HTTP statuses than the kit's, by error code: `{ KEY_REUSED: 409 }`. Default: `{}`. */
   readonly statusCodes: Readonly<Partial<Record<ErrorCode, number>>>;
 }
 

@@ -14,7 +14,7 @@ interface EncryptionSettings {
   readonly current: string;
   /**
    * Takes records that are not encrypted as they are, instead of refusing them (503). For the first `ttlMs` after
-   * encryption was switched on, and no longer: until then, whoever can write to the store can forge answers. Default: false.
+   * encryption was switched on, and no longer: until then, whoever can write to the store can forge answers. Default: `false`.
    */
   readonly acceptUnencrypted: boolean;
 }

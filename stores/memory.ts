@@ -20,18 +20,18 @@ export interface Eviction {
 
 interface MemorySettings {
   /**
-   * How many keys are kept. Default 100 000: with the default TTL of a day, that is one new key a second.
+   * How many keys are kept. Default: `100_000`, with a TTL of a day one new key a second.
    */
   readonly maxEntries: number;
   /**
-   * How many bytes are kept: keys, records, and what an entry costs besides. Default 128 MiB, which holds as many
-   * small responses as `maxEntries` lets in, at 1 KiB each. More than an eighth of it in one response is too large.
+   * How many bytes are kept: keys, records, and what an entry costs besides. More than an eighth of it in one response is
+   * too large. Default: `134_217_728`, 128 MiB: as many responses as `maxEntries` lets in, at 1 KiB each.
    */
   readonly maxBytes: number;
   /**
    * Told of every live record that had to go. Each of them breaks a promise (its request may be executed
-   * again), so count them, and raise the bounds or shorten `ttlMs` until there are none. The default is a process
-   * warning for the first of either kind. What it throws becomes a process warning too.
+   * again), so count them, and raise the bounds or shorten `ttlMs` until there are none. What it throws becomes a
+   * process warning. Default: a process warning for the first of either kind.
    */
   readonly onEvict: ((eviction: Eviction) => void) | undefined;
 }

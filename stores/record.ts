@@ -132,6 +132,26 @@ export function decodeRecord(bytes: Uint8Array): StoredRecord {
   return { token, response };
 }
 
+export interface RecordHead extends Pick<
+  CachedResponse,
+  "statusCode" | "timestamp" | "expiresAt" | "tombstone"
+> {}
+
+/**
+ * Reads what stands in front of a frame's token, from as many bytes or more.
+ *
+ * @throws {StoreUnavailableError} for anything but the beginning of a frame of this version.
+ */
+export function decodeHead(frame: Buffer): RecordHead {
+  const tombstone = TOMBSTONES[checkedFlags(frame) & TOMBSTONE_BITS];
+  return {
+    statusCode: frame.readUInt16BE(4),
+    timestamp: frame.readDoubleBE(6),
+    expiresAt: frame.readDoubleBE(14),
+    ...(tombstone === undefined ? {} : { tombstone }),
+  };
+}
+
 /** What a frame cannot hold, checked on the way in and again on the way out. */
 function unstorable(token: string, response: CachedResponse): string | undefined {
   const { statusCode, timestamp, expiresAt, tombstone } = response;

@@ -6,7 +6,7 @@ import { callback, custom, durationMs, integer, parseOptions, type Given } from 
 import type { Store } from "../src/store.js";
 import { RedisEndpoint, type Claimed } from "./redis/endpoint.js";
 import { Marker } from "./redis/marker.js";
-import { endpointName } from "./redis/name.js";
+import { DEFAULT_PREFIX, endpointName } from "./redis/name.js";
 import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
 
@@ -16,15 +16,15 @@ export type { OnReport, RedisNodeReport } from "./redis/report.js";
 export { checkClient, connectRedis, ready, type ConnectOverrides } from "./redis/connect.js";
 
 interface RedisSettings {
-  /** What every key begins with. Default: `idempotency:`. No other program may write to such keys. */
+  /** What every key begins with; no other program may write to such keys. Default: `"idempotency:"`. */
   readonly prefix: string;
   /**
    * How many replicas must confirm what a request claims, stores or replays (`WAIT`, on the same connection, where it
    * holds up the commands behind it). Fewer make the outcome unknown: the request is answered 503, and the next attempt
-   * finds what is there. Default: 0.
+   * finds what is there. Default: `0`.
    */
   readonly minReplicas: number;
-  /** How long to wait for them, in milliseconds: less than the client's `commandTimeout`. Default: 250. */
+  /** How long to wait for them, in milliseconds: less than the client's `commandTimeout`. Default: `250`. */
   readonly replicaTimeoutMs: number;
   /**
    * Told once, at the start, what the server promises and what in the client's settings can hang a request or send a
@@ -131,7 +131,7 @@ function parse(client: Redis | Cluster, options: RedisOptions | undefined): Redi
     "redisStore",
     options,
     {
-      prefix: custom("idempotency:", "a string", (value) => typeof value === "string"),
+      prefix: custom(DEFAULT_PREFIX, "a string", (value) => typeof value === "string"),
       minReplicas: integer(0, 0, 100),
       replicaTimeoutMs: durationMs(REPLICA_TIMEOUT_MS),
       onReport: callback(warnOf),

@@ -4,6 +4,7 @@ import { callback, custom, durationMs, integer, parseOptions, type Given } from 
 import type { Store } from "../src/store.js";
 import { RedisEndpoint } from "./redis/endpoint.js";
 import { Marker } from "./redis/marker.js";
+import { DEFAULT_PREFIX } from "./redis/name.js";
 import { reportLoss, reportOn, warnOf, type OnReport } from "./redis/report.js";
 import { recordValue } from "./redis/value.js";
 import { mayBeNew } from "./redlock/newcomer.js";
@@ -12,21 +13,21 @@ import { Quorum } from "./redlock/quorum.js";
 import { Voter } from "./redlock/voter.js";
 
 interface RedlockSettings {
-  /** What every key begins with. Default: `idempotency:`. No other program may write to such keys. */
+  /** What every key begins with; no other program may write to such keys. Default: `"idempotency:"`. */
   readonly prefix: string;
   /**
    * Limit of one call to one node, in milliseconds; a node that exceeds it is left out until it answers a ping.
-   * Default: 500. Well above the round trip to the farthest region, well below the protocol's `storeTimeoutMs`.
+   * Well above the round trip to the farthest region, well below the protocol's `storeTimeoutMs`. Default: `500`.
    */
   readonly nodeTimeoutMs: number;
   /**
    * How long a node abstains that came back without its data, in milliseconds from when that was noticed. It has
    * forgotten which records it answered with, and its vote for others would let requests run twice, until those records
    * end: so this is at least the longest `ttlMs`. With the other nodes up it costs nothing; when one of them fails as
-   * well, requests get 503. 0: take it back at once. Default: 86_400_000, a day, as `ttlMs`.
+   * well, requests get 503. 0: take it back at once. Default: `86_400_000`, a day, as `ttlMs`.
    */
   readonly quarantineMs: number;
-  /** Told for each node, at the start, what it promises, and later that it lost its data; as `onReport` of `redisStore`. */
+  /** Told for each node, at the start, what it promises, and later that it lost its data; as `onReport` of `redisStore`. Default: process warnings. */
   readonly onReport: OnReport;
 }
 
@@ -66,7 +67,7 @@ export function redlockStore(
     "redlockStore",
     options,
     {
-      prefix: custom("idempotency:", "a string", (value) => typeof value === "string"),
+      prefix: custom(DEFAULT_PREFIX, "a string", (value) => typeof value === "string"),
       nodeTimeoutMs: durationMs(500),
       quarantineMs: integer(DEFAULT_QUARANTINE_MS, 0, Number.MAX_SAFE_INTEGER),
       onReport: callback(warnOf),

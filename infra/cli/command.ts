@@ -1,7 +1,7 @@
 /** What a command of the tool is: from arguments and environment to one result, which is printed in one place. */
 import type { ParseArgsConfig } from "node:util";
 
-/** What scripts may rely on; documented in README. 64 and 70 are `EX_USAGE` and `EX_SOFTWARE` of sysexits.h. */
+/** What scripts may rely on; documented in docs/operating.md. 64 and 70 are `EX_USAGE` and `EX_SOFTWARE` of sysexits.h. */
 export const EXIT = {
   ok: 0,
   /** The environment is misconfigured, the store promises too little, or what was asked for is not there. */

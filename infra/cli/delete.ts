@@ -4,7 +4,7 @@ import { readEnvironment } from "../../stores/from-env/environment.js";
 import { EXIT, UsageError, type Command, type Result } from "./command.js";
 import { described, notFound } from "./inspect.js";
 import { KEY_HELP, KEY_OPTIONS, storedKeyOf } from "./stored-key.js";
-import { withStore } from "./with-store.js";
+import { withSharedStore } from "./with-store.js";
 
 const CONSEQUENCE =
   "A retry of this request will be executed again; one that still runs loses its right to the key.";
@@ -21,7 +21,7 @@ export const deleteKey: Command = {
     if (isAsked && !process.stdin.isTTY) {
       throw new UsageError(`${CONSEQUENCE} Where nobody can be asked, confirm with --yes.`);
     }
-    return await withStore(readEnvironment(env), async ({ store }) => {
+    return await withSharedStore(readEnvironment(env), async ({ store }) => {
       if (isAsked) {
         const response = await store.get(stored);
         const what = response === undefined ? `Key  ${stored}` : described(stored, response);

@@ -4,7 +4,7 @@ import { IdempotencyError } from "../../src/index.js";
 import { readEnvironment, type Environment } from "../../stores/from-env/environment.js";
 import type { NodeReport, StoreLevel } from "../../stores/from-env/open.js";
 import { EXIT, type Command, type ExitCode, type Result } from "./command.js";
-import { columns, milliseconds } from "./print.js";
+import { columns, counted, milliseconds } from "./print.js";
 import { probe, type Latency } from "./probe.js";
 import { withStore } from "./with-store.js";
 
@@ -151,6 +151,6 @@ function skewText({ clockSkewMs }: NodeReport): string {
 
 function verdict(exitCode: ExitCode, errors: number, warnings: number): string {
   if (exitCode === EXIT.unreachable) return "the store cannot be used";
-  const counts = `${errors} errors, ${warnings} warnings`;
+  const counts = `${counted(errors, "error")}, ${counted(warnings, "warning")}`;
   return exitCode === EXIT.ok ? `ready (${counts})` : counts;
 }

@@ -4,7 +4,7 @@ import { readEnvironment } from "../../stores/from-env/environment.js";
 import { EXIT, type Command, type Result } from "./command.js";
 import { columns, harmless, moment } from "./print.js";
 import { KEY_HELP, KEY_OPTIONS, storedKeyOf } from "./stored-key.js";
-import { withStore } from "./with-store.js";
+import { withSharedStore } from "./with-store.js";
 
 export const inspect: Command = {
   usage: "inspect <key>",
@@ -14,7 +14,7 @@ export const inspect: Command = {
   positionals: 1,
   run: async ({ positionals: [key = ""], flags, env }) => {
     const stored = storedKeyOf(key, flags);
-    const response = await withStore(readEnvironment(env), ({ store }) => store.get(stored));
+    const response = await withSharedStore(readEnvironment(env), ({ store }) => store.get(stored));
     return response === undefined
       ? notFound(stored)
       : found(stored, response, flags["body"] === true);

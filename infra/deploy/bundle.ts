@@ -29,6 +29,6 @@ const { metafile } = await build({
   metafile: true,
   logLevel: "warning",
 });
-for (const [path, { bytes }] of Object.entries(metafile.outputs)) {
-  console.log(`${path}: ${Math.ceil(bytes / 1024)} KiB`);
-}
+const files = Object.values(metafile.outputs);
+const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
+console.log(`dist/lambda: ${files.length} files, ${Math.ceil(total / 1024)} KiB.`);

@@ -21,6 +21,7 @@ const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local"
 const given = process.env["IDEMPOTENCY_STORE"];
 const dynamodb = given ? undefined : await startDynamodb();
 const store = given || (await tableAt(dynamodb?.url ?? ""));
+if (!given) console.log(lookingInto(store));
 const port = Number(process.env["PORT"] || 3000) || (await freePort());
 const [command, args] = bound(process.execPath, [
   await serverless(),
@@ -38,6 +39,13 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => of
 const [code] = (await once(offline, "exit")) as [number | null];
 await dynamodb?.close();
 process.exitCode = code ?? 0;
+
+/** The store's URL and credentials, as another shell takes them. */
+function lookingInto(url: string): string {
+  const variables = Object.entries({ IDEMPOTENCY_STORE: url, AWS_REGION: REGION, ...CREDENTIALS });
+  const words = variables.map(([name, value]) => `${name}='${value}'`);
+  return `\n# To look into its table, in another shell:\nexport ${words.join(" ")}\nnode dist/infra/cli.js list\n`;
+}
 
 async function tableAt(endpoint: string): Promise<string> {
   Object.assign(process.env, CREDENTIALS);

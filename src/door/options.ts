@@ -16,13 +16,13 @@ import type { CachedResponse } from "../store.js";
 /** `Original` is the request as the front door got it: an `IncomingMessage`, a Lambda event. */
 export interface DoorOptions<Original>
   extends ProtocolOptions, IdentityOptions<Original>, ProblemOptions {
-  /** Methods whose requests are made safe; all others pass untouched. Default: POST, PUT, PATCH. */
+  /** Methods whose requests are made safe; all others pass untouched. Default: `["POST", "PUT", "PATCH"]`. */
   readonly methods: readonly string[];
-  /** Longest request body, in bytes; a longer one is refused (413). Default: 1 MiB. */
+  /** Longest request body, in bytes; a longer one is refused (413). Default: `1_048_576`, 1 MiB. */
   readonly maxBodyBytes: number;
   /**
    * Longest response that is kept, in bytes. A longer one is sent as it comes, and leaves a tombstone: a retry is told
-   * that the request was processed, and is not run again. Default: 1 MiB.
+   * that the request was processed, and is not run again. Default: `1_048_576`, 1 MiB.
    */
   readonly maxResponseBytes: number;
   /** Header fields to add to a replay, for example its age. Status and body stay what they were. Default: none. */

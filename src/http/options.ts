@@ -7,7 +7,7 @@ import { flag, parseOptions, type Given } from "../options.js";
 export interface HttpOptions extends DoorOptions<IncomingMessage> {
   /**
    * Adds to each answer, as `Server-Timing`, what it was (`executed`, `replayed`, an error code) and how long the handler
-   * and all else took. For development: whoever gets the answers can read it. Default: false.
+   * and all else took. For development: whoever gets the answers can read it. Default: `false`.
    */
   readonly serverTiming: boolean;
 }

@@ -22,36 +22,36 @@ const DEFAULT_STORE_TIMEOUT_MS = 2_000;
 const STORE_CALLS_PER_LEASE = 3;
 
 export interface ProtocolOptions {
-  /** How long a response is replayed, in milliseconds. Default: 24 hours. */
+  /** How long a response is replayed, in milliseconds. Default: `86_400_000`, a day. */
   readonly ttlMs: number;
   /**
    * How long a key stays blocked when its holder dies, in milliseconds; renewed every third of it while a handler
-   * runs. Default: 10,000. Longer than any pause (garbage collection, CPU-bound work) that your process makes.
+   * runs. Make it longer than any pause of your process (garbage collection, CPU-bound work). Default: `10_000`.
    */
   readonly leaseMs: number;
-  /** Limit of one store call, in milliseconds. At most, and by default, a third of `leaseMs`; no more than 2,000 by default. */
+  /** Limit of one store call, in milliseconds; at most a third of `leaseMs`. Default: `2_000`, or a third of `leaseMs` where that is less. */
   readonly storeTimeoutMs: number;
-  /** Renewals end after this time, in milliseconds: the longest that a handler may hold its key. Default: 300,000. */
+  /** Renewals end after this time, in milliseconds: the longest that a handler may hold its key. Default: `300_000`. */
   readonly maxHandlingMs: number;
-  /** A duplicate of a running request: 409 at once (`'reject'`, the default), or wait for its response (`'wait'`). */
+  /** A duplicate of a running request: 409 at once, or with `"wait"` its response, once that is there. Default: `"reject"`. */
   readonly onConflict: "reject" | "wait";
-  /** With `onConflict: 'wait'`: the longest wait before the 409, in milliseconds. Default: 10,000. */
+  /** With `onConflict: "wait"`: the longest wait before the 409, in milliseconds. Default: `10_000`. */
   readonly maxWaitMs: number;
-  /** With `onConflict: 'wait'`: how many requests may wait at once; further ones get the 409. Default: 1,000. */
+  /** With `onConflict: "wait"`: how many requests may wait at once; further ones get the 409. Default: `1_000`. */
   readonly maxWaiters: number;
   /**
    * Whether a response is a result to keep. `false` frees the key, and a retry executes again.
    * Default: everything but 408, 425, 429 and 5xx; `storeServerErrors` keeps 5xx too.
    */
   readonly shouldStore: (response: RecordedResponse) => boolean;
-  /** Response headers to keep that are withheld by default: `set-cookie`, `www-authenticate`. Default: none. */
+  /** Response headers to keep that are withheld by default: `set-cookie`, `www-authenticate`. Default: `[]`. */
   readonly storeHeaders: readonly string[];
   /**
-   * When the store cannot be asked: 503 (`'refuse'`, the default), or run the handler without protection
-   * (`'execute'`), so that an outage of the store may execute requests twice.
+   * When the store cannot be asked: 503, or with `"execute"` run the handler without protection, so that an outage of
+   * the store may execute requests twice. Default: `"refuse"`.
    */
   readonly onStoreFailure: "refuse" | "execute";
-  /** Bytes of responses held in memory while the store refuses them; beyond, they are given up. Default: 16 MiB. */
+  /** Bytes of responses held in memory while the store refuses them; beyond, they are given up. Default: `16_777_216`, 16 MiB. */
   readonly maxPendingBytes: number;
 }
 

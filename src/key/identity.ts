@@ -12,13 +12,13 @@ import { callback, custom, flag, integer, type OptionRules } from "../options.js
 
 /** `Original` is the request as the front door got it: an `IncomingMessage`, a Lambda event. */
 export interface IdentityOptions<Original> {
-  /** Header field that carries the key. Default: `Idempotency-Key`. */
+  /** Header field that carries the key. Default: `"Idempotency-Key"`. */
   readonly headerName: string;
-  /** Refuse requests without a key (400) instead of passing them through. Default: false. */
+  /** Refuse requests without a key (400) instead of passing them through. Default: `false`. */
   readonly required: boolean;
-  /** Longest key accepted, in characters. Default: 255, as Stripe's. */
+  /** Longest key accepted, in characters. Default: `255`, as Stripe's. */
   readonly maxKeyLength: number;
-  /** Makes another key of the client's, for example {@link fingerprintedKey}. Default: the client's key. */
+  /** Makes another key of the client's, for example `fingerprintedKey`. Default: the client's key. */
   readonly keyFunc: (request: KeyedRequest, original: Original) => string | Promise<string>;
   /**
    * Whose key it is, for example the authenticated tenant: the same key of two scopes is two keys. A request without

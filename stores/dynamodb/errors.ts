@@ -32,7 +32,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
   ],
   [
     /^AccessDenied/,
-    "Allow the role GetItem, PutItem, UpdateItem, DeleteItem and BatchGetItem on the table.",
+    "Allow the role GetItem, PutItem, UpdateItem, DeleteItem and BatchGetItem on the table; Scan, to list or sweep it.",
   ],
   [
     /^Validation/,

@@ -13,6 +13,7 @@ import type { DynamodbClient } from "./calls.js";
 import { ATTRIBUTES } from "./item.js";
 
 export interface TableSettings {
+  /** The table, which `createTable` or `infra/table.yml` makes. */
   readonly tableName: string;
   /**
    * A `DynamoDBClient` or `DynamoDBDocumentClient`, which stays yours to close. Default: one of the store's own, with
@@ -21,34 +22,34 @@ export interface TableSettings {
   readonly client: DynamodbClient | undefined;
   /** For a client of the store's own. Default: the environment's. */
   readonly region: string | undefined;
-  /** For a client of the store's own, where it is not the region's: DynamoDB Local, a VPC endpoint. */
+  /** For a client of the store's own, where it is not the region's: DynamoDB Local, a VPC endpoint. Default: the region's. */
   readonly endpoint: string | undefined;
-  /** The table's partition key, a string. Default: `id`. */
+  /** The table's partition key, a string. Default: `"id"`. */
   readonly keyAttribute: string;
-  /** The table's TTL attribute. Default: `expiresAt`. */
+  /** The table's TTL attribute. Default: `"expiresAt"`. */
   readonly ttlAttribute: string;
   /**
-   * What deletes items that are over: DynamoDB's TTL (`'ttl'`, the default), or your calls of `sweep()` (`'sweep'`), for
-   * global tables with multi-Region strong consistency, which have neither TTL nor transactions.
+   * What deletes items that are over: DynamoDB's TTL, or with `"sweep"` your calls of `sweep()`, for global tables with
+   * multi-Region strong consistency, which have neither TTL nor transactions. Default: `"ttl"`.
    */
   readonly expiry: "ttl" | "sweep";
 }
 
 export interface DynamodbSettings extends TableSettings {
-  /** What every key begins with. Default: nothing. No other program may write to such keys. */
+  /** What every key begins with; no other program may write to such keys. Default: `""`. */
   readonly prefix: string;
   /**
-   * How much later than it says a lease or record counts as over, in milliseconds. Default: 2,000. The store goes by the
-   * dates of DynamoDB's replies, not by its process's clock; two processes read them at most that far apart.
+   * How much later than it says a lease or record counts as over, in milliseconds. The store goes by the dates of
+   * DynamoDB's replies, not by its process's clock; two processes read them at most that far apart. Default: `2_000`.
    */
   readonly clockSkewMs: number;
-  /** Limit of one verb, with all its requests and retries, in milliseconds. Default: 1,500. */
+  /** Limit of one verb, with all its requests and retries, in milliseconds. Default: `1_500`. */
   readonly timeoutMs: number;
-  /** Limit of one attempt at a request, in milliseconds; then it is repeated. Default: 500. */
+  /** Limit of one attempt at a request, in milliseconds; then it is repeated. Default: `500`. */
   readonly requestTimeoutMs: number;
-  /** The largest record, as compressed, that stays in the item of its key, in bytes. Default: 4,096. */
+  /** The largest record, as compressed, that stays in the item of its key, in bytes. Default: `4_096`. */
   readonly maxInlineBytes: number;
-  /** The largest record that is kept, in bytes before compression. A larger one leaves a tombstone. Default: 8 MiB. */
+  /** The largest record that is kept, in bytes before compression. A larger one leaves a tombstone. Default: `8_388_608`, 8 MiB. */
   readonly maxRecordBytes: number;
 }
 

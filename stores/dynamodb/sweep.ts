@@ -96,13 +96,15 @@ async function remove(calls: Calls, place: Place, now: number, id: string): Prom
     ConditionExpression: "#ttl <= :now",
     ExpressionAttributeNames: { "#ttl": ttl },
     ExpressionAttributeValues: { ":now": { N: `${now}` } },
+    ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
   };
   try {
     await calls.send(DeleteItemCommand, input, calls.deadline());
     return true;
   } catch (error) {
-    if ((error as Error).name === "ConditionalCheckFailedException") return false;
-    throw error;
+    if ((error as Error).name !== "ConditionalCheckFailedException") throw error;
+    // What is gone went by an attempt of ours that was not heard of; what stands there was prolonged.
+    return (error as { Item?: Item }).Item === undefined;
   }
 }
 

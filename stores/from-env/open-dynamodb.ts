@@ -1,6 +1,7 @@
 /** A DynamoDB table by its URL. */
 import { dynamodbStore } from "../dynamodb.js";
 import { examineTable } from "../dynamodb/doctor.js";
+import { listTable } from "../dynamodb/list.js";
 import type { OpenStore } from "./open.js";
 import type { StoreTarget } from "./target.js";
 import type { StoreOptions } from "./variables.js";
@@ -10,11 +11,15 @@ type DynamodbTarget = Extract<StoreTarget, { readonly kind: "dynamodb" }>;
 /** Never a key: those of requests are hashes. */
 const NOBODYS_KEY = "reachable?";
 
+/** Where no request waits for it, a whole page may be read, and a table that is throttled may take its time. */
+const PATIENT = { timeoutMs: 15_000, requestTimeoutMs: 5_000 };
+
 export function openDynamodb(
   { table, names }: DynamodbTarget,
   { prefix }: StoreOptions,
 ): OpenStore {
-  const store = dynamodbStore({ ...table, prefix });
+  const options = { ...table, prefix };
+  const store = dynamodbStore(options);
   const [name = table.tableName] = names;
   return {
     store: { ...store, close: async () => await store.close?.() },
@@ -25,5 +30,14 @@ export function openDynamodb(
         (error: unknown) => [`DynamoDB table ${name}: ${(error as Error).message}`],
       ),
     examine: async () => [{ node: name, ...(await examineTable(table)) }],
+    list: (request) => listTable({ ...options, ...PATIENT }, request),
+    sweep: async (given) => {
+      const patient = dynamodbStore({ ...options, ...PATIENT });
+      try {
+        return await patient.sweep(given);
+      } finally {
+        await patient.close?.();
+      }
+    },
   };
 }

@@ -3,6 +3,8 @@ import type { Cluster, Redis } from "ioredis";
 import type { Store } from "../../src/store.js";
 import { connectRedis, examineRedis, ready, redisStore } from "../redis.js";
 import { clockSkewMs } from "../redis/clock.js";
+import { listRedis } from "../redis/list.js";
+import { DEFAULT_PREFIX } from "../redis/name.js";
 import type { OnReport } from "../redis/report.js";
 import { withDriver } from "./driver.js";
 import type { NodeReport, OpenStore } from "./open.js";
@@ -33,6 +35,7 @@ export async function openRedis(
       store: { ...makeStore(clients, options, onReport), close },
       unreachable: () => unreachable(clients, names),
       examine: () => Promise.all(clients.map((client, at) => examine(client, names[at] ?? ""))),
+      list: (request) => listRedis(clients, options.prefix ?? DEFAULT_PREFIX, request),
     };
   } catch (error) {
     await close();

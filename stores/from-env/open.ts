@@ -1,5 +1,7 @@
 /** The chosen store, with all that belongs to it: its connections, and what can be asked about them. */
 import type { Store } from "../../src/store.js";
+import type { Swept, SweepOptions } from "../dynamodb/sweep.js";
+import type { ListPage, ListRequest } from "../listing.js";
 import type { OnReport } from "../redis/report.js";
 import { withDriver } from "./driver.js";
 import type { Environment } from "./environment.js";
@@ -24,6 +26,10 @@ export interface OpenStore {
   unreachable(): Promise<readonly string[]>;
   /** Asks every node that answers what it promises. */
   examine(): Promise<readonly NodeReport[]>;
+  /** What stands in the store. Absent for `memory`, which is each process's own: a tool has nothing to look into. */
+  list?(request: ListRequest): Promise<ListPage>;
+  /** Deletes what is over. Absent where servers do that by themselves: Redis, and memory. */
+  sweep?(options: SweepOptions): Promise<Swept>;
 }
 
 /** Opens what {@link readEnvironment} read. `onReport` is told what Redis servers promise; default: process warnings. */

@@ -4,9 +4,9 @@ import { Entries, type RecordEntry } from "../memory/entries.js";
 import { isLive, LARGEST_SHARE, recordEntry, responseOf } from "../memory/frames.js";
 
 export interface CacheLimits {
-  /** How many records are kept. Default: 10 000. */
+  /** How many records are kept. Default: `10_000`. */
   readonly maxEntries: number;
-  /** How many bytes they may take, with what an entry costs besides. Default: 16 MiB. */
+  /** How many bytes they may take, with what an entry costs besides. Default: `16_777_216`, 16 MiB. */
   readonly maxBytes: number;
 }
 

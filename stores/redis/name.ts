@@ -2,6 +2,9 @@
 import type { Cluster, Redis } from "ioredis";
 import type { RedisTarget } from "./url.js";
 
+/** What every key begins with, unless the option `prefix` says otherwise. */
+export const DEFAULT_PREFIX = "idempotency:";
+
 type Address = string | number | { readonly host?: string; readonly port?: number };
 
 const REDIS_PORT = 6_379;

@@ -7,7 +7,14 @@
  */
 import { StoreUnavailableError } from "../../src/errors.js";
 import type { CachedResponse } from "../../src/store.js";
-import { decodeRecord, encodeRecord, TOKEN_OFFSET, type StoredRecord } from "../record.js";
+import {
+  decodeHead,
+  decodeRecord,
+  encodeRecord,
+  TOKEN_OFFSET,
+  type RecordHead,
+  type StoredRecord,
+} from "../record.js";
 
 const LOCK = 0x4c; // 'L'
 const RECORD = 0x52; // 'R'
@@ -76,6 +83,19 @@ export function readValue(bytes: Buffer): Value {
     leaseMs,
     fingerprint: text.slice(fingerprintFrom),
   };
+}
+
+/** How much of a value tells what stands there, and under which token: of a record, nothing of the response. */
+export const HEAD_BYTES = TOKEN_FROM + 36;
+
+/** `undefined` for what the kit did not write. */
+export function readHead(head: Buffer): "lock" | RecordHead | undefined {
+  if (head[0] === LOCK) return "lock";
+  try {
+    return decodeHead(head.subarray(1));
+  } catch {
+    return undefined;
+  }
 }
 
 function foreignLock(): StoreUnavailableError {

@@ -152,13 +152,21 @@ describe("the tool", () => {
     await down.close();
     const { code, stderr } = await tool(["inspect", "a"], { IDEMPOTENCY_STORE: down.url });
     expect(code).toBe(2);
-    expect(stderr).toMatch(/^Redis failed: .*ECONNREFUSED/);
+    expect(stderr).toMatch(/^Redis failed: .*ECONNREFUSED[^]*\n.*doctor` tells more\.\n$/);
   });
 
   test.each([[[]], [["--help"]], [["help"]]])("%j lists the commands", async (args) => {
     const { code, stdout } = await tool(args);
     expect(code).toBe(0);
-    for (const name of ["doctor", "inspect <key>", "delete <key>", "dynamodb create-table"]) {
+    const commands = [
+      "doctor",
+      "inspect <key>",
+      "list",
+      "delete <key>",
+      "sweep",
+      "dynamodb create-table",
+    ];
+    for (const name of commands) {
       expect(stdout).toContain(`\n  ${name} `);
     }
   });

@@ -7,11 +7,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { bound } from "../../infra/services/process.js";
+import { tool } from "../cli/tool.js";
 import { fetchArguments } from "../support/curl.js";
 
 const OFFLINE = fileURLToPath(new URL("../../dist/infra/deploy/offline.js", import.meta.url));
 const BUNDLE = fileURLToPath(new URL("../../dist/lambda/handler.mjs", import.meta.url));
-const README = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const PAGE = readFileSync(new URL("../../docs/deploying.md", import.meta.url), "utf8");
 
 // Installs the deployment tools where they are missing.
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 600_000 });
@@ -116,9 +117,22 @@ describe.each([
   });
 });
 
-describe("the curl lines of README.md", () => {
-  const [, section = ""] = /^## Deploy it to AWS Lambda$(.*?)^## /ms.exec(README) ?? [];
-  const lines = [...section.matchAll(/^# (\d{3}): (.*)\n(curl .*)$/gm)];
+test("the printed variables lead the tool to what was stored", async () => {
+  const key = randomUUID();
+  await paid("/payments", key);
+  const [, line = ""] = /^export (.*)$/m.exec(printed) ?? [];
+  const found = [...line.matchAll(/(\w+)='([^']*)'/g)].map(([, name = "", value = ""]) => [
+    name,
+    value,
+  ]);
+
+  const { code, stdout } = await tool(["inspect", key], Object.fromEntries(found));
+  expect(stdout).toMatch(/^Status +201$/m);
+  expect(code).toBe(0);
+});
+
+describe("the curl lines of docs/deploying.md", () => {
+  const lines = [...PAGE.matchAll(/^# (\d{3}): (.*)\n(curl .*)$/gm)];
 
   test("answer what stands above them", async () => {
     expect(lines).toHaveLength(4);

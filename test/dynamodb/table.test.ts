@@ -2,6 +2,7 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import {
   CreateTableCommand,
+  DeleteItemCommand,
   DescribeTableCommand,
   DescribeTimeToLiveCommand,
   PutItemCommand,
@@ -22,6 +23,7 @@ import {
   meddle,
   namesOf,
   openStage,
+  PATIENT,
   REGION,
   storeOn,
   type Stage,
@@ -180,6 +182,25 @@ describe("sweep", () => {
     await expectCompleted(store, "alive", alive);
     expect(await chunksOf(swept, "alive")).toHaveLength(1);
     await expectHeld(store, "held");
+  });
+
+  test("counts what it deleted by an attempt whose reply was lost", async () => {
+    const tableName = randomUUID();
+    const swept = { ...stage, tableName };
+    await createTable({ tableName, client: stage.client, expiry: "sweep" });
+    let lost = 0;
+    const send = async (command: DeleteItemCommand): Promise<unknown> => {
+      const output = await stage.client.send(command);
+      if (!(command instanceof DeleteItemCommand) || lost > 0) return output;
+      lost += 1;
+      throw Object.assign(new Error("the reply is lost"), { name: "TimeoutError" });
+    };
+    const store = dynamodbStore({ tableName, client: { send }, expiry: "sweep", ...PATIENT });
+    await complete(store, await acquire(store, "key"), answer());
+    await meddle(swept, "key", (item) => ({ ...item, expiresAt: { N: "1" } }));
+
+    expect(await store.sweep()).toEqual({ scanned: 1, deleted: 1 });
+    expect(lost).toBe(1);
   });
 
   test("with a prefix, only what has it", async () => {

@@ -40,8 +40,8 @@ describe("the regions", () => {
     expect(Object.keys(volumes).toSorted()).toEqual(regions.map(([name]) => name).toSorted());
   });
 
-  test("are those of README's URL", () => {
-    const [, url = ""] = /IDEMPOTENCY_STORE=(redlock:\S+)/.exec(read("README.md")) ?? [];
+  test("are those of the URL on the page of environments", () => {
+    const [, url = ""] = /IDEMPOTENCY_STORE=(redlock:\S+)/.exec(read("docs/environment.md")) ?? [];
     const { target } = readEnvironment({ IDEMPOTENCY_STORE: url });
     expect(target.names).toEqual(
       regions.map(([, { ports }]) => ports[0]?.split(":").slice(0, 2).join(":")),

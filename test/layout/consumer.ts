@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 
@@ -17,6 +18,8 @@ const TSCONFIG = {
     module: "NodeNext",
     types: ["node"],
     strict: true,
+    // As NestJS has it.
+    experimentalDecorators: true,
     outDir: "out",
   },
 };
@@ -68,15 +71,22 @@ export async function compile({ folder }: Consumer): Promise<string> {
 }
 
 /** Runs a compiled source that starts a server; resolves to its address once it listens. */
-export async function serve({ folder }: Consumer, name: string) {
+export async function serve(
+  { folder }: Consumer,
+  name: string,
+  env: Readonly<Record<string, string>> = {},
+) {
   const preload = join(folder, "free-port.mjs");
   const child = spawn(process.execPath, ["--import", preload, join(folder, "out", name)], {
+    env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "inherit"],
   });
   const exit = once(child, "exit");
-  for await (const chunk of child.stdout) {
+  for await (const line of createInterface(child.stdout)) {
+    // A framework may have a log of its own.
+    if (!/^\d+$/.test(line)) continue;
     return {
-      origin: `http://127.0.0.1:${Number(chunk)}`,
+      origin: `http://127.0.0.1:${line}`,
       async [Symbol.asyncDispose]() {
         child.kill("SIGKILL");
         await exit;

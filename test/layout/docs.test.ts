@@ -2,7 +2,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import { ERROR_CODES } from "../../src/problem.js";
+import { IdempotencyError } from "../../src/errors.js";
+import { parseHttpOptions } from "../../src/http/options.js";
+import { ERROR_CODES, problemFor } from "../../src/problem.js";
 import { compile, consumer } from "./consumer.js";
 import { anchors, links, table, typescriptBlocks } from "./readme.js";
 
@@ -43,6 +45,26 @@ test("the code on the pages type-checks against the built package", async () => 
 
   expect(blocks.length).toBeGreaterThan(1);
   expect(await compile(project)).toBe("");
+});
+
+/** Errors that no client sees: they are for operators, or thrown to the program. */
+const NOT_FOR_CLIENTS = new Set(["NOT_FOUND", "OPTIONS_INVALID", "EVENT_UNKNOWN"]);
+
+test("the page of HTTP lists every problem that a client can see, with its status, title and code", () => {
+  const listed = table(read(new URL("http.md", docs)), "Status").map(([status, code, title]) => [
+    status,
+    code,
+    title,
+  ]);
+  const options = parseHttpOptions();
+  const problems = ERROR_CODES.filter((code) => !NOT_FOR_CLIENTS.has(code)).map((code) => {
+    const { body } = problemFor(new IdempotencyError(code, ""), options);
+    const { status, title } = JSON.parse(body.toString()) as { status: number; title: string };
+    return [String(status), `\`${code}\``, title];
+  });
+
+  expect(new Set(listed)).toEqual(new Set(problems));
+  expect(listed).toHaveLength(problems.length);
 });
 
 test("the failure handbook says of every error what an operator does about it", () => {

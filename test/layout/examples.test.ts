@@ -1,12 +1,15 @@
 /** The examples: each is compiled against the built package and run as its readers would. */
 import { readdirSync, readFileSync } from "node:fs";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { startProxy } from "../support/fault-proxy.js";
 import { compile, consumer, printed, serve, type Consumer } from "./consumer.js";
 
 const folder = new URL("../../docs/examples/", import.meta.url);
 const names = readdirSync(folder).filter((name) => name.endsWith(".ts"));
-const PEERS = ["@hono", "fastify", "hono"];
-const SERVERS = ["express.ts", "fastify.ts", "hono.ts", "http.ts"];
+const PEERS = ["@hono", "@nestjs", "fastify", "hono"];
+const SERVERS = ["express.ts", "fastify.ts", "hono.ts", "http.ts", "nestjs.ts"];
 
 let project: Consumer;
 let complaints: string;
@@ -20,7 +23,7 @@ beforeAll(async () => {
 afterAll(() => project[Symbol.asyncDispose]());
 
 test("all type-check", () => {
-  expect(names).toEqual(expect.arrayContaining([...SERVERS, "lambda.ts", "sqs.ts"]));
+  expect(names).toEqual(expect.arrayContaining([...SERVERS, "client.ts", "lambda.ts", "sqs.ts"]));
   expect(complaints).toBe("");
 });
 
@@ -43,6 +46,24 @@ test.each(SERVERS)(
     expect(await retry.text()).toBe(text);
   },
 );
+
+test("client.ts: a payment whose reply is lost is made once, and a later run gets it too", async () => {
+  await using server = await serve(project, "express.js");
+  const proxy = await startProxy(Number(new URL(server.origin).port));
+  onTestFinished(() => proxy.close());
+  const built = pathToFileURL(join(project.folder, "out/client.js")).href;
+  const { pay } = (await import(built)) as {
+    pay: (shop: string, order: object) => Promise<{ id: string }>;
+  };
+  const order = { orderId: "o1", amount: 5 };
+  const cut = proxy.cutAfterRequest((bytes) => bytes.includes("o1"));
+
+  const { id } = await pay(`http://127.0.0.1:${proxy.port}`, order);
+  await cut;
+
+  expect(await pay(server.origin, order)).toMatchObject({ id, amount: 5 });
+  await expect(pay(server.origin, { ...order, amount: 6 })).rejects.toThrow("refused: 422");
+});
 
 const CONTEXT = "{ getRemainingTimeInMillis: () => 30_000 }";
 const ENVIRONMENT = { IDEMPOTENCY_STORE: "memory:" };

@@ -1,12 +1,13 @@
 /** The package as npm gets it: its parts work for whoever has installed nothing else, and its types are found. */
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { publint } from "publint";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { nodeOf, NODES } from "./nodes.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const run = promisify(execFile);
@@ -16,7 +17,8 @@ let tarball: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "idempotency-kit-pack-"));
-  await run("npm", ["pack", "--pack-destination", folder], { cwd: ROOT });
+  // What is built is there, and other tests read it now.
+  await run("npm", ["pack", "--ignore-scripts", "--pack-destination", folder], { cwd: ROOT });
   tarball = join(folder, (await readdir(folder))[0] ?? "");
 });
 
@@ -35,9 +37,14 @@ async function project(...drivers: string[]): Promise<string> {
   return home;
 }
 
-async function printed(home: string, type: "module" | "commonjs", code: string): Promise<string> {
+async function printed(
+  home: string,
+  type: "module" | "commonjs",
+  code: string,
+  node = process.execPath,
+): Promise<string> {
   const args = ["--no-warnings", `--input-type=${type}`, "-e", code];
-  const { stdout } = await run(process.execPath, args, { cwd: home });
+  const { stdout } = await run(node, args, { cwd: home });
   return stdout.trim();
 }
 
@@ -109,13 +116,16 @@ describe.each(USERS)("who uses $user", ({ drivers, entry, use }) => {
   });
 });
 
+const ALL_PEERS = [
+  "ioredis",
+  "redlock",
+  "@aws-sdk/client-dynamodb",
+  "@middy/core",
+  "@opentelemetry/api",
+];
+
 it("every entry can be imported where all optional peers are installed, and runs nothing then", async () => {
-  const home = await project(
-    "ioredis",
-    "redlock",
-    "@aws-sdk/client-dynamodb",
-    "@opentelemetry/api",
-  );
+  const home = await project(...ALL_PEERS);
   for (const entry of await entries()) {
     const name = `idempotency-kit${entry.slice(1)}`;
     const code = `
@@ -127,4 +137,46 @@ it("every entry can be imported where all optional peers are installed, and runs
       resources: "0",
     });
   }
+});
+
+describe.each(NODES)("on Node %s", (version) => {
+  let node: string;
+  beforeAll(async () => {
+    node = await nodeOf(version);
+  }, 400_000);
+
+  it("every entry can be required from CommonJS, and none warns but 22.12", async () => {
+    const home = await project(...ALL_PEERS);
+    const names = (await entries()).map((entry) => `idempotency-kit${entry.slice(1)}`);
+    const program = join(home, "user.cjs");
+    await writeFile(
+      program,
+      `const kit = ${JSON.stringify(names)}.map((name) => [name, Object.keys(require(name)).length > 0]);
+      console.log(process.versions.node, JSON.stringify(kit));`,
+    );
+    const { stdout, stderr } = await run(node, [program], { cwd: home });
+
+    // There it was still called experimental.
+    expect(stderr.includes("ExperimentalWarning")).toBe(version.startsWith("22.12."));
+    expect(stdout.trim()).toBe(`${version} ${JSON.stringify(names.map((name) => [name, true]))}`);
+  });
+
+  it("a request is answered, and its retry replayed, by what CommonJS required", async () => {
+    const home = await project();
+    const code = `
+      const { createServer } = require("node:http");
+      const { idempotency } = require("idempotency-kit");
+      const { memoryStore } = require("idempotency-kit/memory");
+      const safe = idempotency(memoryStore());
+      const server = createServer(safe.wrap((req, res) => res.writeHead(201).end(String(Math.random()))));
+      server.listen(0, "127.0.0.1", async () => {
+        const url = "http://127.0.0.1:" + server.address().port;
+        const pay = () => fetch(url, { method: "POST", headers: { "Idempotency-Key": "k" } });
+        const texts = [await (await pay()).text(), await (await pay()).text()];
+        console.log(texts[0] === texts[1] && texts[0].length > 0);
+        process.exit();
+      });`;
+
+    expect(await printed(home, "commonjs", code, node)).toBe("true");
+  });
 });

@@ -1,4 +1,4 @@
-/** README on environments, against the code. */
+/** The pages on environments and on the tool, against the code. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { EXIT } from "../../infra/cli/command.js";
@@ -6,7 +6,11 @@ import { readEnvironment } from "../../stores/from-env/environment.js";
 import { HEEDED_BY, variableOf, VARIABLES } from "../../stores/from-env/variables.js";
 import { table } from "../layout/readme.js";
 
-const page = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+const page = read("environment");
+
+function read(name: string): string {
+  return readFileSync(new URL(`../../docs/${name}.md`, import.meta.url), "utf8");
+}
 
 /** What stands in code in a cell. */
 function codes(cell = ""): string[] {
@@ -38,6 +42,6 @@ test("every URL that it shows is one that is understood", () => {
 });
 
 test("lists the tool's exit codes", () => {
-  const listed = table(page, "Exit code").map(([code]) => Number(codes(code)[0]));
+  const listed = table(read("operating"), "Exit code").map(([code]) => Number(codes(code)[0]));
   expect(listed).toEqual(Object.values(EXIT));
 });
