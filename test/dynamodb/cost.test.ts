@@ -172,6 +172,15 @@ test("docs/dynamodb-cost.md says what DynamoDB counts", { timeout: 60_000 }, asy
   await expect(page).toMatchFileSnapshot("../../docs/dynamodb-cost.md");
 });
 
+test("a read is one of what has been written last: DynamoDB counts a whole unit, not half of one", async () => {
+  const { meter, during } = metered(stage.client);
+  const store = storeOn(stage, { client: meter });
+  const lease = await acquire(store, randomUUID());
+  await complete(store, lease);
+
+  expect(await during(() => store.get(lease.key))).toEqual({ write: 0, read: 1 });
+});
+
 const PAGE = `# What the DynamoDB store costs
 
 In write units (W, up to 1 KB each) and read units (R, up to 4 KB each, consistent). With on-demand billing a write unit

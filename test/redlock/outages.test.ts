@@ -243,6 +243,17 @@ describe("a lease", () => {
     expect(lease.validUntil).toBeGreaterThan(performance.now());
   });
 
+  test("that nodes take longer to grant than it lasts, whenever they are asked, is refused with the reason", async () => {
+    const options = { connect: PATIENT, nodeTimeoutMs: 10_000 };
+    const { store, proxies } = await proxied(nodes, options);
+    for (const proxy of proxies) proxy.delay(40);
+
+    expect(await failure(claim(store, freshKey(), 50))).toMatchObject({
+      code: "LOCK_FAILED",
+      message: expect.stringContaining("make leaseMs longer"),
+    });
+  });
+
   test("of a broken number of milliseconds is a lease like any other", async () => {
     const { store } = await party(nodes);
     const lease = await acquired(claim(store, freshKey(), 1_234.5));
