@@ -1,0 +1,87 @@
+/** The mistakes that no test can find, or none shall, and why. */
+
+export interface Explanation {
+  readonly file: string;
+  /** `before → after`, as the runner names them. */
+  readonly mutants: readonly string[];
+  readonly why: string;
+}
+
+export const EXPLAINED: readonly Explanation[] = [
+  {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'const abstaining = votes.filter((vote) => vote.kind === "down" && vote.abstains === true).length; → const abstaining = votes.filter((vote) => vote.abstains === true).length;',
+    ],
+    why: "No other vote has that property; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'if (live.length === 0 && granted >= majority) return { state: "acquired" }; → if (granted >= majority) return { state: "acquired" };',
+    ],
+    why: "With a majority of grants a living record has been adopted above. The line says on its own what it grants.",
+  },
+  {
+    file: "stores/memory/entries.ts",
+    mutants: [
+      "for (let left = REAPED_PER_WRITE; left > 0; left -= 1) { → for (let left = REAPED_PER_WRITE; left >= 0; left -= 1) {",
+    ],
+    why: "How many expired entries one write drops is a matter of pace.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "if (last !== undefined && last !== item) this.#settle(last, item.place); → if (last !== item) this.#settle(last, item.place);",
+      "return left && right && right.until < left.until ? right : left; → return right && right.until < left.until ? right : left;",
+    ],
+    why: "For the compiler: a heap that something is removed from has a last item, and no right child is without a left one.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "for (let above = this.#above(free); above && above.until > item.until;) { → for (let above = this.#above(free); above;) {",
+      "return place === 0 ? undefined : this.#items[(place - 1) >> 1]; → return false ? undefined : this.#items[(place - 1) >> 1];",
+    ],
+    why: "Slower, not wrong: an item that rises too far sinks again, and an array has nothing at −1.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "for (let above = this.#above(free); above && above.until > item.until;) { → for (let above = this.#above(free); above && above.until >= item.until;) {",
+      "for (let below = this.#below(free); below && below.until < item.until;) { → for (let below = this.#below(free); below && below.until <= item.until;) {",
+      "return left && right && right.until < left.until ? right : left; → return left && right && right.until <= left.until ? right : left;",
+    ],
+    why: "Of items that expire at the same time, either may be first.",
+  },
+  {
+    file: "stores/memory/frames.ts",
+    mutants: [
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → true ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → false ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → size >= LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = true ? encoded : encoded.toString("latin1");',
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = false ? encoded : encoded.toString("latin1");',
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = encoded.length >= LARGEST_TEXT ? encoded : encoded.toString("latin1");',
+      'return typeof frame === "string" ? Buffer.from(frame, "latin1") : Buffer.from(frame); → return true ? Buffer.from(frame, "latin1") : Buffer.from(frame);',
+    ],
+    why: "Performance only: the same bytes in another kind of memory, read back from either.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "return found !== undefined && found.endsAt > this.#now() ? found : undefined; → return found !== undefined && found.endsAt >= this.#now() ? found : undefined;",
+      "if (Math.abs(endsAt - guess) <= MAX_GUESS_ERROR_MS) return standing; → if (Math.abs(endsAt - guess) < MAX_GUESS_ERROR_MS) return standing;",
+    ],
+    why: "A single millisecond, of a clock that is known less exactly; `clockSkewMs` is far larger.",
+  },
+];
+
+/** By mutant, as `file: before → after`. */
+export function explanations(): ReadonlyMap<string, string> {
+  return new Map(
+    EXPLAINED.flatMap(({ file, mutants, why }) =>
+      mutants.map((mutant) => [`${file}: ${mutant}`, why] as const),
+    ),
+  );
+}
