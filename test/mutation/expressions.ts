@@ -42,7 +42,7 @@ const LUA: readonly Mistake[] = [
     "redis.call('SET', KEYS[1], ARGV[2])",
     "redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])",
   ],
-  ["  return 1\nend\n", "  return 0\nend\n", "  return ARGV[2]\nend\n"],
+  ["return found and 1 or 2", "return 0", "return 1", "return 2", "return found and 2 or 1"],
   [
     "if string.sub(found, 1, 1) ~= 'R' then return 0 end\n",
     "",
@@ -130,7 +130,8 @@ const REGISTER: readonly Mistake[] = [
   ["`(${MINE}) OR ${EMPTY}`", "MINE", "EMPTY", "`(${MINE}) OR ${ABSENT}`"],
   ["record, endsAt, MINE_STILL)", "record, endsAt, MINE)", "record, endsAt, EMPTY)"],
   ["...this.#if(MINE, owner) }", "}", "...this.#if(MINE_STILL, owner) }"],
-  ['"ALL_OLD"', '"NONE"'],
+  ['ReturnValuesOnConditionCheckFailure: "ALL_OLD"', 'ReturnValuesOnConditionCheckFailure: "NONE"'],
+  ['ReturnValues: "ALL_OLD"', 'ReturnValues: "NONE"'],
   ['"ALL_NEW"', '"ALL_OLD"'],
   [
     "Math.round(this.#calls.clock.now()) - this.#options.clockSkewMs",

@@ -254,7 +254,7 @@ describe("a response too large for the memory store", () => {
     const lease = await acquire(store, "large", 10);
     elapse(10);
     const response = answer("x".repeat(SMALL.maxBytes));
-    expect(await store.set(lease, response, HOUR_MS)).toEqual({ state: "stored" });
+    expect(await store.set(lease, response, HOUR_MS)).toEqual({ state: "stored", lapsed: true });
     expect(await store.get("large")).toMatchObject({ tombstone: "too-large" });
   });
 
