@@ -116,7 +116,7 @@ async function measure(
   });
   const renewal = await during(() => store.extend(lease, LONG_MS));
   const duplicate = await during(() => store.lock(lease.key, FINGERPRINT, LONG_MS));
-  const record = await during(() => complete(store, written, response));
+  const record = await during(() => store.set(written, response, LONG_MS));
   const fresh = { write: claim.write + record.write, read: claim.read + record.read };
   const replay = await during(() => store.lock(key, FINGERPRINT, LONG_MS));
   return { name: `${body.length / KB} KB, ${kind}`, fresh, replay, renewal, duplicate };
