@@ -37,7 +37,14 @@ const DYNAMODB: Stages = [
 const PROTOCOL: Stages = [
   ["http/lease", "http/conflict", "http/store-failure", "http/commit", "http/events"],
   ["http/retry", "http/drain", "http/stored", "http/hang-up", "unit/heartbeat", "unit/options"],
-  ["lambda/time", "lambda/commit", "lambda/function", "http/server-timing", "http/streaming"],
+  [
+    "lambda/time",
+    "lambda/commit",
+    "lambda/function",
+    "http/server-timing",
+    "http/streaming",
+    "unit/otel",
+  ],
 ];
 
 /** By source file. What has no tests of its own here is tested by what its store promises. */
