@@ -156,6 +156,12 @@ describe("a transaction that was cancelled", () => {
     expect(new Set(tokens).size).toBe(1);
   });
 
+  test("of the whole transaction is told at once, with what to do", async () => {
+    dynamo.on(TransactWriteItemsCommand).rejects(refusal("AccessDeniedException", 400));
+    await expect(commit()).rejects.toThrow(/Allow the role/);
+    expect(dynamo.commandCalls(TransactWriteItemsCommand)).toHaveLength(1);
+  });
+
   test("by a conflict that stays is unavailable; by a fault of the writes, refused", async () => {
     dynamo.on(TransactWriteItemsCommand).rejects(cancelled("None", "TransactionConflict"));
     await expect(commit(impatient)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
