@@ -23,6 +23,21 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "With a majority of grants a living record has been adopted above. The line says on its own what it grants.",
   },
   {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'if (most !== undefined && holders >= majority) return { state: "found", record: most.record }; → if (holders >= majority) return { state: "found", record: most.record };',
+    ],
+    why: "Without a record there are no holders; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(true ? "The node holds nothing." : "The node holds something else.");',
+      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(false ? "The node holds nothing." : "The node holds something else.");',
+    ],
+    why: "A refusal is an answer: its text is for who debugs, and reaches nobody.",
+  },
+  {
     file: "stores/memory/entries.ts",
     mutants: [
       "for (let left = REAPED_PER_WRITE; left > 0; left -= 1) { → for (let left = REAPED_PER_WRITE; left >= 0; left -= 1) {",
@@ -74,6 +89,45 @@ export const EXPLAINED: readonly Explanation[] = [
       "if (Math.abs(endsAt - guess) <= MAX_GUESS_ERROR_MS) return standing; → if (Math.abs(endsAt - guess) < MAX_GUESS_ERROR_MS) return standing;",
     ],
     why: "A single millisecond, of a clock that is known less exactly; `clockSkewMs` is far larger.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "} else if (standing.endsAt > this.#now()) return standing; → } else if (standing.endsAt >= this.#now()) return standing;",
+    ],
+    why: "In that millisecond the claim is refused here, or by DynamoDB's own condition: the next one is granted.",
+  },
+  {
+    file: "src/idempotency.ts",
+    mutants: ["if (startedAt >= lease.validUntil) { → if (startedAt > lease.validUntil) {"],
+    why: "A single instant of a clock that counts in parts of microseconds.",
+  },
+  {
+    file: "src/idempotency/heartbeat.ts",
+    mutants: [
+      "return this.#lost === undefined && performance.now() < this.#validUntil; → return this.#lost === undefined && performance.now() <= this.#validUntil;",
+      'if (performance.now() >= this.#validUntil) this.#lose("expired"); → if (performance.now() > this.#validUntil) this.#lose("expired");',
+      'return this.#lose(now >= this.#endsAt ? "max-handling" : "expired"); → return this.#lose(now > this.#endsAt ? "max-handling" : "expired");',
+      "if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now); → if (now > this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);",
+      "return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS; → return this.#validUntil >= this.#options.deadline - LEAST_GAIN_MS;",
+      "if (held && performance.now() < this.#validUntil) this.#validUntil = startedAt + leaseMs; → if (held && performance.now() <= this.#validUntil) this.#validUntil = startedAt + leaseMs;",
+    ],
+    why: "A single instant of a clock that counts in parts of microseconds.",
+  },
+  {
+    file: "src/idempotency/pending.ts",
+    mutants: [
+      "while (performance.now() < until) { → while (performance.now() <= until) {",
+      "if (ttlMs <= 0) break; → if (ttlMs < 0) break;",
+    ],
+    why: "A single instant: one offer more or less, of a record that is over as it is stored.",
+  },
+  {
+    file: "src/idempotency/pending.ts",
+    mutants: [
+      "await store.extend(lease, this.#leaseMs(deadline), deadline).catch(() => false); → await store.extend(lease, this.#leaseMs(deadline), deadline).catch(() => true);",
+    ],
+    why: "Nobody reads that answer, as the comment above it says.",
   },
 ];
 

@@ -62,7 +62,7 @@ const PLAN: Readonly<Record<string, Stages>> = {
   "stores/memory/expiry-heap.ts": MEMORY,
   "stores/memory/frames.ts": MEMORY,
   "src/idempotency.ts": PROTOCOL,
-  "src/idempotency/heartbeat.ts": PROTOCOL,
+  "src/idempotency/heartbeat.ts": [["unit/heartbeat"], ...PROTOCOL],
   "src/idempotency/pending.ts": PROTOCOL,
   "src/idempotency/guarded-store.ts": PROTOCOL,
   "src/idempotency/waiters.ts": PROTOCOL,
