@@ -76,7 +76,7 @@ async function tryOne(mutant: Mutant, source: string, tree: Tree, { results, lim
   await tree.write(mutant.file, source);
   return verdict.passed
     ? await results.add(mutant, { outcome: "survived" }, stages.flat(), tree.root)
-    : await results.add(mutant, outcomeOf(verdict), verdict.files, tree.root);
+    : await results.add(mutant, outcomeOf(verdict), [], tree.root);
 }
 
 async function firstFailure(

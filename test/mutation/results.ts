@@ -9,7 +9,7 @@ export interface Result {
   readonly outcome: "killed" | "hung" | "survived";
   /** The test that failed. */
   readonly by?: string;
-  /** Whose contents decided it, and their hashes: all tests where it survived, else the file that found it. */
+  /** Whose contents decided it, and their hashes: its own file, and where it survived, all of its tests. */
   readonly files: Readonly<Record<string, string>>;
 }
 
