@@ -87,3 +87,20 @@ test("a function that fails after it has committed its result has that result", 
   expect(await pay("p1", invocation() as IdempotentContext)).toEqual({ paid: "p1" });
   expect(await pay("p1", invocation() as IdempotentContext)).toEqual({ paid: "p1" });
 });
+
+test("a function that ends while its commit is refused has what it returns", async () => {
+  const store = ledgerStore();
+  const pay = idempotentFunction(
+    async (id: string, { idempotency }: IdempotentContext) => {
+      // The same line each time: the second is refused.
+      idempotency?.commitWith([{ name: "p1" }], "committed").catch(() => undefined);
+      return `returned ${id}`;
+    },
+    store,
+    { name: "pay", key: (id) => id },
+  );
+
+  expect(await pay("a", invocation() as IdempotentContext)).toBe("committed");
+  expect(await pay("b", invocation() as IdempotentContext)).toBe("returned b");
+  expect(await pay("b", invocation() as IdempotentContext)).toBe("returned b");
+});

@@ -103,6 +103,20 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "A single instant of a clock that counts in parts of microseconds.",
   },
   {
+    file: "src/idempotency.ts",
+    mutants: [
+      "const decided = execution.decision && (await execution.decision); → const decided = await execution.decision;",
+    ],
+    why: "Performance only: where nothing is committed, nothing is waited for.",
+  },
+  {
+    file: "stores/redlock/quorum.ts",
+    mutants: [
+      'if (performance.now() < lease.validUntil) return { state: "acquired", lease }; → if (performance.now() <= lease.validUntil) return { state: "acquired", lease };',
+    ],
+    why: "A single instant, in which the protocol refuses the lease as over.",
+  },
+  {
     file: "src/idempotency/heartbeat.ts",
     mutants: [
       "return this.#lost === undefined && performance.now() < this.#validUntil; → return this.#lost === undefined && performance.now() <= this.#validUntil;",
