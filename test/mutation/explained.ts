@@ -120,7 +120,6 @@ export const EXPLAINED: readonly Explanation[] = [
     file: "src/idempotency/heartbeat.ts",
     mutants: [
       "return this.#lost === undefined && performance.now() < this.#validUntil; → return this.#lost === undefined && performance.now() <= this.#validUntil;",
-      'if (performance.now() >= this.#validUntil) this.#lose("expired"); → if (performance.now() > this.#validUntil) this.#lose("expired");',
       'return this.#lose(now >= this.#endsAt ? "max-handling" : "expired"); → return this.#lose(now > this.#endsAt ? "max-handling" : "expired");',
       "if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now); → if (now > this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);",
       "return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS; → return this.#validUntil >= this.#options.deadline - LEAST_GAIN_MS;",

@@ -4,9 +4,11 @@
  *     npm run mutate
  *     npm run mutate -- stores/redlock/decisions.ts stores/memory
  *
- * Paths restrict it to files that begin so. `--fresh` forgets earlier results, `--workers` says how many mutants at once.
+ * Paths restrict it to files that begin so. `--fresh` forgets earlier results, `--workers` says how many mutants at once, 0 for
+ * what is known already.
  * It ends with 1 where a mistake is found by no test and explained nowhere.
  */
+import { execFileSync } from "node:child_process";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { mutate } from "./mutate.js";
@@ -30,5 +32,8 @@ const tallies: Tally[] = await mutate(FILES.filter(isChosen), results, Number(va
 const { text, failed } = summary(tallies);
 console.log(text);
 // Of a part, there is no page.
-if (positionals.length === 0) await writeFile(PAGE, page(await readFile(PAGE, "utf8"), tallies));
+if (positionals.length === 0) {
+  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" });
+  await writeFile(PAGE, page(await readFile(PAGE, "utf8"), commit.trim(), tallies));
+}
 if (failed) process.exitCode = 1;

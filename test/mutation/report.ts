@@ -31,12 +31,15 @@ export function summary(tallies: readonly Tally[]): { text: string; failed: bool
   return { text, failed: alive.length + stale.length + untried > 0 };
 }
 
-/** @param old The page as it is: its introduction stays. */
-export function page(old: string, tallies: readonly Tally[]): string {
+/**
+ * @param old The page as it is: its introduction stays.
+ * @param commit Of which the sources are.
+ */
+export function page(old: string, commit: string, tallies: readonly Tally[]): string {
   const [introduction = ""] = old.split(MARK);
   const sections = EXPLAINED.map(explained);
   const survivors = ["## Survivors", "", ...sections].join("\n");
-  return `${introduction}${MARK}\n\n${table(tallies).join("\n")}\n\n${survivors}`;
+  return `${introduction}${MARK}\n\nOf the sources of commit ${commit}:\n\n${table(tallies).join("\n")}\n\n${survivors}`;
 }
 
 function explained({ file, mutants, why }: Explanation): string {
