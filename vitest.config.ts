@@ -6,6 +6,7 @@ export default defineConfig({
     // Guards against what hangs; a busy machine is slow, and no test is about time.
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     // Most tests wait for servers, not for a processor.
     maxWorkers: 2,
     reporters: ["default", "./test/support/closing-line.ts"],

@@ -200,6 +200,17 @@ describe("stores whose clocks are ten seconds off", () => {
     expect(third.sent).toEqual(["UpdateItemCommand"]);
   });
 
+  test("a process that knows the time takes over what is over in one round trip", async () => {
+    const key = randomUUID();
+    await acquire(skewed(0), key);
+    await end(stage, key);
+    const successor = counted(0);
+    await successor.store.get(randomUUID());
+    const claim = await successor.store.lock(key, FINGERPRINT, LEASE_MS);
+    expect(claim).toMatchObject({ state: "acquired", takeover: true });
+    expect(successor.sent).toEqual(["GetItemCommand", "UpdateItemCommand"]);
+  });
+
   test.each([-10_000, 10_000])(
     "%i ms: the first claim is corrected, and takes what is over, and nothing else",
     async (aheadMs) => {

@@ -16,7 +16,17 @@ import {
   expectHeld,
   LONG_MS,
 } from "../../src/testing/stage.js";
-import { end, itemAt, openStage, operation, proxyTo, storeOn, urlOf, type Stage } from "./stage.js";
+import {
+  end,
+  itemAt,
+  lateClient,
+  openStage,
+  operation,
+  proxyTo,
+  storeOn,
+  urlOf,
+  type Stage,
+} from "./stage.js";
 
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 120_000 });
 
@@ -63,6 +73,16 @@ async function commit(
 const ids = () => [randomUUID(), randomUUID(), randomUUID()] as const;
 
 describe("a holder", () => {
+  test("commits at the first attempt, though that takes longer than small requests may", async () => {
+    const isLate = (name: string) => name === "TransactWriteItemsCommand";
+    const { late, client } = lateClient(stage, isLate, 1_500);
+    const store = storeOn(stage, { client, requestTimeoutMs: 1_000 });
+    const lease = await acquire(store, randomUUID());
+
+    expect(await commit(store, lease, [increment(randomUUID())])).toEqual({ state: "stored" });
+    expect(late).toHaveLength(1);
+  });
+
   test.each([
     ["a small response", answer()],
     ["a large response", answer({ body: randomBytes(900_000) })],

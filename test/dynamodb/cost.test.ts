@@ -116,7 +116,7 @@ async function measure(
   });
   const renewal = await during(() => store.extend(lease, LONG_MS));
   const duplicate = await during(() => store.lock(lease.key, FINGERPRINT, LONG_MS));
-  const record = await during(() => complete(store, written, response));
+  const record = await during(() => store.set(written, response, LONG_MS));
   const fresh = { write: claim.write + record.write, read: claim.read + record.read };
   const replay = await during(() => store.lock(key, FINGERPRINT, LONG_MS));
   return { name: `${body.length / KB} KB, ${kind}`, fresh, replay, renewal, duplicate };
@@ -170,6 +170,15 @@ test("docs/dynamodb-cost.md says what DynamoDB counts", { timeout: 60_000 }, asy
     table([["Response", "First request", "Replay", "Renewal", "While it runs"], ...rows]),
   );
   await expect(page).toMatchFileSnapshot("../../docs/dynamodb-cost.md");
+});
+
+test("a read is one of what has been written last: DynamoDB counts a whole unit, not half of one", async () => {
+  const { meter, during } = metered(stage.client);
+  const store = storeOn(stage, { client: meter });
+  const lease = await acquire(store, randomUUID());
+  await complete(store, lease);
+
+  expect(await during(() => store.get(lease.key))).toEqual({ write: 0, read: 1 });
 });
 
 const PAGE = `# What the DynamoDB store costs

@@ -18,6 +18,7 @@ import {
   chunksOf,
   end,
   itemAt,
+  lateClient,
   meddle,
   openStage,
   operation,
@@ -61,6 +62,22 @@ test.each([
 
   await expectCompleted(store, key, response);
   expect(chunks).toHaveLength(count);
+});
+
+test("parts of a response may take longer than requests do that are small", async () => {
+  const isPart = (name: string, input: { Item?: object }) =>
+    name === "BatchGetItemCommand" || (input.Item !== undefined && "part" in input.Item);
+  const { late, client } = lateClient(stage, isPart, 1_500);
+  const store = storeOn(stage, { client, requestTimeoutMs: 1_000 });
+  const lease = await acquire(store, randomUUID());
+  const response = noise(1_000 * KB);
+  await complete(store, lease, response);
+
+  expect((await store.get(lease.key))?.body).toEqual(response.body);
+  expect(late).toEqual([
+    ...Array.from({ length: 3 }, () => "PutItemCommand"),
+    "BatchGetItemCommand",
+  ]);
 });
 
 test("text is compressed: 100 KB of JSON need no chunk, and still come back byte for byte", async () => {

@@ -77,6 +77,28 @@ export function urlOf({ port }: FaultProxy): string {
   return `http://127.0.0.1:${port}`;
 }
 
+/** A client whose replies to some commands come `lateMs` late, and the names of those commands. */
+export function lateClient(
+  { client }: Stage,
+  isLate: (name: string, input: object) => boolean,
+  lateMs: number,
+) {
+  const late: string[] = [];
+  const lateOne: NonNullable<DynamodbOptions["client"]> = {
+    async send(command: never, options) {
+      const { input, constructor } = command as { input: object; constructor: { name: string } };
+      const output = await client.send(command);
+      if (isLate(constructor.name, input)) {
+        late.push(constructor.name);
+        await sleep(lateMs);
+      }
+      options?.abortSignal?.throwIfAborted();
+      return output;
+    },
+  };
+  return { late, client: lateOne };
+}
+
 /** For the proxy: requests of this operation. */
 export function operation(name: string): Match {
   return (bytes) => bytes.includes(`DynamoDB_20120810.${name}\r\n`);

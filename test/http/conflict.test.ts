@@ -246,6 +246,8 @@ test("P7: beyond maxWaiters duplicates do not wait", async () => {
 });
 
 test("another payload does not wait for a result that is not its own", async () => {
+  // It stands still: whoever waits, waits for ever.
+  using _ = fakeClock();
   const { listener, started, open } = gatedHandler(memoryStore(), { onConflict: "wait" });
   await using server = await serve(listener);
   const first = server.send({ key: "k", body: "one" });

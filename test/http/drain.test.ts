@@ -36,6 +36,36 @@ test("drain takes no new keys and resolves when the running request is answered"
   await drain;
 });
 
+test("drain waits for the last of several requests", async () => {
+  const gates = new Map([
+    ["/1", deferred()],
+    ["/2", deferred()],
+  ]);
+  const running = deferred();
+  let started = 0;
+  const safe = idempotency(memoryStore());
+  await using server = await serve(
+    safe.wrap(async (req, res) => {
+      started += 1;
+      if (started === gates.size) running.resolve();
+      await gates.get(req.url ?? "")?.promise;
+      res.end("done");
+    }),
+  );
+  const answers = [...gates.keys()].map((path, at) => server.send({ key: `k${at}`, path }));
+  await running.promise;
+
+  let drained = false;
+  const drain = safe.drain().then(() => (drained = true));
+  gates.get("/1")?.resolve();
+  expect(await answers[0]).toMatchObject({ status: 200 });
+  expect(drained).toBe(false);
+  gates.get("/2")?.resolve();
+
+  expect(await answers[1]).toMatchObject({ status: 200 });
+  await drain;
+});
+
 test("drain resolves at once where nothing runs", async () => {
   await expect(idempotency(memoryStore()).drain()).resolves.toBeUndefined();
 });

@@ -158,6 +158,33 @@ test("a late claim that cannot be given back is reported and ends with its lease
   expect(await failed).toMatchObject({ type: "release-failed" });
 });
 
+test("an answer that comes late and grants nothing has nothing to give back", async () => {
+  using clock = fakeClock();
+  const asked = deferred();
+  const slow = deferred();
+  let unlocks = 0;
+  const { listener } = payments({
+    ...memoryStore(),
+    lock: async () => {
+      asked.resolve();
+      await slow.promise;
+      return { state: "in-progress", retryAfterMs: LEASE_MS };
+    },
+    unlock: async () => {
+      unlocks += 1;
+    },
+  });
+  await using server = await serve(listener);
+  const first = server.send({ key: "k" });
+  await asked.promise;
+  await clock.advance(LEASE_MS / 3);
+  await first;
+  slow.resolve();
+  await clock.advance(LEASE_MS);
+
+  expect(unlocks).toBe(0);
+});
+
 test("a store's own LockFailedError keeps its code and its Retry-After", async () => {
   const lock = async () => {
     throw new LockFailedError("The store is full.", { retryAfterMs: 7_500 });
@@ -339,10 +366,9 @@ test("a held response is not offered beyond its TTL", async () => {
 test("P7: responses held for the store are bounded; one too many is given up at once", async () => {
   using clock = fakeClock();
   using events = listen();
-  const { safe, listener } = payments(
-    { ...memoryStore(), set: broken },
-    { maxPendingBytes: 1_500 },
-  );
+  // Room for one, to the byte: what it takes besides its body, and the body.
+  const maxPendingBytes = 1_024 + "run 1".length;
+  const { safe, listener } = payments({ ...memoryStore(), set: broken }, { maxPendingBytes });
   await using server = await serve(listener);
 
   await server.send({ key: "one" });

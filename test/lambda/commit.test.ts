@@ -72,3 +72,35 @@ test("a function commits its result, and every call gets that", async () => {
   expect(await pay("p1", invocation() as IdempotentContext)).toEqual({ paid: "p1" });
   expect(store.ledger).toEqual([{ name: "p1" }]);
 });
+
+test("a function that fails after it has committed its result has that result", async () => {
+  const store = ledgerStore();
+  const pay = idempotentFunction(
+    async (id: string, { idempotency }: IdempotentContext) => {
+      await idempotency?.commitWith([{ name: id }], { paid: id });
+      throw new Error("too late");
+    },
+    store,
+    { name: "pay", key: (id) => id },
+  );
+
+  expect(await pay("p1", invocation() as IdempotentContext)).toEqual({ paid: "p1" });
+  expect(await pay("p1", invocation() as IdempotentContext)).toEqual({ paid: "p1" });
+});
+
+test("a function that ends while its commit is refused has what it returns", async () => {
+  const store = ledgerStore();
+  const pay = idempotentFunction(
+    async (id: string, { idempotency }: IdempotentContext) => {
+      // The same line each time: the second is refused.
+      idempotency?.commitWith([{ name: "p1" }], "committed").catch(() => undefined);
+      return `returned ${id}`;
+    },
+    store,
+    { name: "pay", key: (id) => id },
+  );
+
+  expect(await pay("a", invocation() as IdempotentContext)).toBe("committed");
+  expect(await pay("b", invocation() as IdempotentContext)).toBe("returned b");
+  expect(await pay("b", invocation() as IdempotentContext)).toBe("returned b");
+});

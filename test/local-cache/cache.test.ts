@@ -236,6 +236,17 @@ test("P7: at most maxEntries are kept; those go first that were not asked for lo
   expect(await known(party, ["b", "d"])).toEqual([]);
 });
 
+test("P7: those that are replayed as soon as they are kept go like others", async () => {
+  const party = cached({ maxEntries: 3 });
+  for (const key of ["a", "b", "c", "d", "e"]) {
+    await completeBy(party.store, key);
+    await replayOf(party.store, key);
+  }
+
+  expect(await known(party, ["c", "d", "e"])).toEqual(["c", "d", "e"]);
+  expect(await known(party, ["a", "b"])).toEqual([]);
+});
+
 test("P7: what was deleted leaves its place to the others", async () => {
   const party = cached({ maxEntries: 3 });
   for (const key of ["a", "b", "c"]) await completeBy(party.store, key);

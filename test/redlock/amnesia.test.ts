@@ -25,6 +25,8 @@ import {
 
 const MARKER = `${PREFIX}marker {0}`;
 const A_DAY_MS = 86_400_000;
+/** For busy machines: only what hangs shall run into it. */
+const WAIT = { timeout: 20_000 };
 
 type Three<T> = [T, T, T];
 
@@ -296,7 +298,7 @@ test("a new quorum may begin without one of its nodes; it is kept out when it co
   const [first, , third] = nodes;
   await third.kill();
   const { store, losses } = early(nodes);
-  await vi.waitFor(() => stored(store));
+  await vi.waitFor(() => stored(store), WAIT);
 
   longAfterwards();
   await third.restart({ keepData: true });
@@ -324,5 +326,5 @@ test("a node that is empty does not vote while nobody is there to tell whether i
   await first.restart({ keepData: true });
   await expect.poll(async () => (await failure(claim(store, key))).message).toContain("abstains");
   await second.restart({ keepData: true });
-  await vi.waitFor(async () => expect(await completed(claim(store, key))).toEqual(response));
+  await vi.waitFor(async () => expect(await completed(claim(store, key))).toEqual(response), WAIT);
 });

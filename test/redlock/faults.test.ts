@@ -22,6 +22,7 @@ import {
   standing,
   three,
   warm,
+  type PartyOptions,
 } from "./stage.js";
 
 let masters: RedisMasters;
@@ -121,6 +122,18 @@ describe("replies that get lost", () => {
     await untilAcquired(store, key);
     expect(performance.now() - startedAt).toBeLessThan(400 + SLACK_MS);
   });
+});
+
+test("a key of which every node is somebody else's is in progress after a few tries", async () => {
+  const { store, proxies } = await proxied(nodes);
+  const key = freshKey();
+  for (const [at, node] of nodes.entries()) {
+    const lock = lockValue(`contender-${at}`, LONG_MS, FINGERPRINT);
+    await node.command("SET", PREFIX + key, lock, "PX", `${LONG_MS}`);
+  }
+
+  expect(await claim(store, key)).toEqual({ state: "in-progress", retryAfterMs: 1_000 });
+  expect(proxies.map(({ traffic }) => traffic.requests["SET"])).toEqual([4, 4, 4]);
 });
 
 describe("late packets of a dead attempt", () => {
@@ -226,6 +239,51 @@ describe("late packets of a dead attempt", () => {
 
     expect(await completed(claim(store, key))).toEqual(response);
     expect(await standing(nodes, key)).toEqual(["R", "R", "R"]);
+  });
+});
+
+describe("an adoption whose writes come late", () => {
+  /** Found on the first node, and on its way to the other two. */
+  async function adopting(options: PartyOptions) {
+    const { store, proxies } = await proxied(nodes, { connect: PATIENT, ...options });
+    const key = freshKey();
+    const others = nodes.slice(1);
+    await plant(nodes.slice(0, 1), key, { token: "died", response: answer() });
+    const late = proxies.slice(1);
+    for (const proxy of late) proxy.hold(named("EVALSHA"));
+    const claimed = claim(store, key);
+    await Promise.all(late.map((proxy) => proxy.until(() => proxy.held > 0)));
+    const arrive = () => Promise.all(late.map((proxy) => proxy.release()));
+    return { key, others, claimed, arrive };
+  }
+
+  const SLOW = { nodeTimeoutMs: 30_000 };
+
+  test("is answered with what a majority has stored meanwhile", async () => {
+    const { key, others, claimed, arrive } = await adopting(SLOW);
+    const response = answer();
+    for (const node of others) await node.command("DEL", PREFIX + key);
+    await plant(others, key, { token: "faster", response });
+    await arrive();
+
+    expect(await completed(claimed)).toEqual(response);
+  });
+
+  test("is in progress where others hold the key meanwhile", async () => {
+    const { key, others, claimed, arrive } = await adopting(SLOW);
+    for (const node of others) {
+      await node.command("SET", PREFIX + key, lockValue("faster", LONG_MS, FINGERPRINT));
+    }
+    await arrive();
+
+    expect(await claimed).toEqual({ state: "in-progress", retryAfterMs: 1_000 });
+  });
+
+  test("is unknown where they do not arrive in time", async () => {
+    const { claimed, arrive } = await adopting({});
+
+    expect(await failure(claimed)).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    await arrive();
   });
 });
 

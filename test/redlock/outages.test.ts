@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { startMasters, type RedisMasters, type RedisNode } from "../../infra/services/redis.js";
 import type { Lease, LockResult, Store } from "../../src/index.js";
 import { answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
+import { lockValue } from "../../stores/redis/value.js";
 import {
   acquired,
   completed,
@@ -184,6 +185,20 @@ describe("a lease", () => {
     expect(await standing(nodes, key)).toEqual(["-", "-", "L"]);
   });
 
+  test("is lost where a majority has another's, and is not put on a node that is empty", async () => {
+    const { store } = await party(nodes);
+    const key = freshKey();
+    const lease = await acquired(claim(store, key));
+    await expect.poll(() => standing(nodes, key)).toEqual(["L", "L", "L"]);
+    const another = lockValue("another", LONG_MS, FINGERPRINT);
+    for (const node of nodes.slice(0, 2)) await node.command("SET", PREFIX + key, another);
+    await nodes[2]?.command("DEL", PREFIX + key);
+
+    expect(await store.extend(lease, LONG_MS)).toBe(false);
+
+    expect(await standing(nodes, key)).toEqual(["L", "L", "-"]);
+  });
+
   test("is lost where a majority has another's, though a node is down", async () => {
     const { store, proxies } = await proxied(nodes);
     const key = freshKey();
@@ -241,6 +256,17 @@ describe("a lease", () => {
     const lease = await acquired(claim(store, freshKey(), NODE_TIMEOUT_MS / 2));
 
     expect(lease.validUntil).toBeGreaterThan(performance.now());
+  });
+
+  test("that nodes take longer to grant than it lasts, whenever they are asked, is refused with the reason", async () => {
+    const options = { connect: PATIENT, nodeTimeoutMs: 10_000 };
+    const { store, proxies } = await proxied(nodes, options);
+    for (const proxy of proxies) proxy.delay(40);
+
+    expect(await failure(claim(store, freshKey(), 50))).toMatchObject({
+      code: "LOCK_FAILED",
+      message: expect.stringContaining("make leaseMs longer"),
+    });
   });
 
   test("of a broken number of milliseconds is a lease like any other", async () => {

@@ -55,6 +55,36 @@ describe("a renewal", () => {
     expect(events.all).toEqual([]);
   });
 
+  it("that crosses the end of the handler and is refused proves no longer lease, and one loss is told once", async () => {
+    using clock = fakeClock();
+    using events = listen();
+    const answer = deferred<boolean>();
+    const heartbeat = beating(() => answer.promise);
+    await clock.advance(LEASE_MS / 2);
+    const stopped = heartbeat.stop();
+    answer.resolve(false);
+    await stopped;
+    await clock.advance(LEASE_MS / 2);
+    for (let turn = 0; turn < 2; turn += 1) heartbeat.check();
+    expect(events.all).toEqual([{ type: "lease-lost", key: "key", reason: "expired" }]);
+  });
+
+  it("that crosses the end of the handler is the last", async () => {
+    using clock = fakeClock();
+    const answer = deferred<boolean>();
+    let asked = 0;
+    const heartbeat = beating(() => {
+      asked += 1;
+      return answer.promise;
+    });
+    await clock.advance(LEASE_MS / 2);
+    const stopped = heartbeat.stop();
+    answer.resolve(true);
+    await stopped;
+    await clock.advance(LEASE_MS);
+    expect(asked).toBe(1);
+  });
+
   it("that outlasts the lease is told of, even after the handler has ended", async () => {
     using clock = fakeClock();
     using events = listen();

@@ -166,6 +166,45 @@ describe("the memory store's bounds", () => {
     expect(onEvict).toHaveBeenCalledTimes(50 - store.size.entries);
   });
 
+  it("has room to the last byte, also for a lease in a record's place", async () => {
+    const onEvict = vi.fn<(eviction: Eviction) => void>();
+    const store = memoryStore({ ...SMALL, onEvict });
+    await acquire(store, "x".repeat(200));
+    // Two of the same size, one of them taken by a record.
+    const leaseBytes = store.size.bytes;
+    while (store.size.bytes + 3 * leaseBytes <= SMALL.maxBytes) {
+      await acquire(store, `${store.size.entries}`.padStart(200));
+    }
+    const left = SMALL.maxBytes - store.size.bytes - leaseBytes;
+    await record(store, "record");
+    await acquire(store, "y".repeat(200));
+    expect(onEvict).not.toHaveBeenCalled();
+    await acquire(store, "z".repeat(200 + left - leaseBytes));
+    expect(onEvict).toHaveBeenCalledWith(expect.objectContaining({ key: "record" }));
+    expect(store.size.bytes).toBe(SMALL.maxBytes);
+  });
+
+  it("refuses a key that no room would ever do for, and then knows no time to retry", async () => {
+    const store = memoryStore(SMALL);
+    const refused = store.lock("key", "x".repeat(SMALL.maxBytes), 10);
+    await expect(refused).rejects.toThrow(LockFailedError);
+    await expect(refused).rejects.toMatchObject({ retryAfterMs: undefined });
+  });
+
+  it("lets an expired record go with the claim of its key, however many others have expired", async () => {
+    const store = memoryStore();
+    const others = Array.from({ length: 10 }, (_, at) => `${at}`);
+    for (const key of others) await record(store, key, 10);
+    await record(store, "claimed", 20);
+    elapse(20);
+    const lease = await acquire(store, "claimed");
+    for (const key of others) await store.unlock(await acquire(store, key));
+    expect(store.size.entries).toBe(1);
+    expect(await store.extend(lease, 10)).toBe(true);
+    await store.unlock(lease);
+    expect(store.size).toEqual({ entries: 0, bytes: 0 });
+  });
+
   it("counts to nothing when everything has gone", async () => {
     const store = memoryStore();
     await record(store, "a");
@@ -194,6 +233,29 @@ describe("a response too large for the memory store", () => {
     });
     expect(evicted).toEqual([{ key: "large", expiresAt, kept: "tombstone" }]);
     expect(await kept(store, ["small"])).toEqual(["small"]);
+  });
+
+  it("is one byte larger than an eighth of the room", async () => {
+    const onEvict = vi.fn<(eviction: Eviction) => void>();
+    const store = memoryStore({ ...SMALL, onEvict });
+    await record(store, "key", HOUR_MS, "");
+    const largest = SMALL.maxBytes / 8 - store.size.bytes;
+    await record(store, "yek", HOUR_MS, "x".repeat(largest));
+    expect(store.size.bytes).toBe(SMALL.maxBytes / 8 + SMALL.maxBytes / 8 - largest);
+    expect(onEvict).not.toHaveBeenCalled();
+    await record(store, "eky", HOUR_MS, "x".repeat(largest + 1));
+    expect(onEvict).toHaveBeenCalledWith(
+      expect.objectContaining({ key: "eky", kept: "tombstone" }),
+    );
+  });
+
+  it("leaves a tombstone where the lease has ended and there is room", async () => {
+    const store = memoryStore({ ...SMALL, onEvict: () => {} });
+    const lease = await acquire(store, "large", 10);
+    elapse(10);
+    const response = answer("x".repeat(SMALL.maxBytes));
+    expect(await store.set(lease, response, HOUR_MS)).toEqual({ state: "stored", lapsed: true });
+    expect(await store.get("large")).toMatchObject({ tombstone: "too-large" });
   });
 
   it("says stored when it is set again", async () => {
@@ -254,21 +316,23 @@ describe("what the memory store reports", () => {
 
   it("finds the store consistent, and may throw or call it", async () => {
     const warn = vi.spyOn(process, "emitWarning").mockReturnValue();
+    const thrown: unknown[] = [new Error("from the listener"), 42];
     const again: Promise<unknown>[] = [];
     const store = memoryStore({
       maxEntries: 1,
       onEvict: ({ key }) => {
         again.push(store.get(key), store.delete("b"));
-        throw new Error("from the listener");
+        throw thrown.shift();
       },
     });
     await record(store, "a");
     const lease = await acquire(store, "b");
     expect(await Promise.all(again)).toEqual([undefined, true]);
     expect(await store.extend(lease, 10)).toBe(false);
+    for (const key of ["c", "d"]) await record(store, key);
     const warnings = warn.mock.calls.map(([warning]) => warning);
     warn.mockRestore();
-    expect(warnings).toEqual([new Error("from the listener")]);
+    expect(warnings).toEqual([new Error("from the listener"), "42"]);
   });
 });
 

@@ -146,6 +146,31 @@ test("each store call is timed by what it did", async () => {
   ]);
 });
 
+test.each([
+  [true, "extended"],
+  [false, "lost"],
+])("a renewal that answers %s is timed as %s", async (held, result) => {
+  const asked = deferred();
+  const extend = async (): Promise<boolean> => {
+    setImmediate(() => asked.resolve());
+    return held;
+  };
+  await using server = await service(
+    async (req, res) => {
+      await asked.promise;
+      created(req, res);
+    },
+    { ...memoryStore(), extend },
+    { leaseMs: 100 },
+  );
+  await server.send({ key: "k" });
+
+  expect(told("idempotency.store.duration")).toContainEqual({
+    "idempotency.store.operation": "extend",
+    "idempotency.store.outcome": result,
+  });
+});
+
 test("events are counted with their reasons, and told to the request's span", async () => {
   const store = memoryStore();
   const extend = async (): Promise<boolean> => false;

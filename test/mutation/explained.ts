@@ -1,0 +1,154 @@
+/** The mistakes that no test can find, or none shall, and why. */
+
+export interface Explanation {
+  readonly file: string;
+  /** `before → after`, as the runner names them. */
+  readonly mutants: readonly string[];
+  readonly why: string;
+}
+
+export const EXPLAINED: readonly Explanation[] = [
+  {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'const abstaining = votes.filter((vote) => vote.kind === "down" && vote.abstains === true).length; → const abstaining = votes.filter((vote) => vote.abstains === true).length;',
+    ],
+    why: "No other vote has that property; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'if (live.length === 0 && granted >= majority) return { state: "acquired" }; → if (granted >= majority) return { state: "acquired" };',
+    ],
+    why: "With a majority of grants a living record has been adopted above. The line says on its own what it grants.",
+  },
+  {
+    file: "stores/redlock/decisions.ts",
+    mutants: [
+      'if (most !== undefined && holders >= majority) return { state: "found", record: most.record }; → if (holders >= majority) return { state: "found", record: most.record };',
+    ],
+    why: "Without a record there are no holders; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(true ? "The node holds nothing." : "The node holds something else.");',
+      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(false ? "The node holds nothing." : "The node holds something else.");',
+    ],
+    why: "A refusal is an answer: its text is for who debugs, and reaches nobody.",
+  },
+  {
+    file: "stores/memory/entries.ts",
+    mutants: [
+      "for (let left = REAPED_PER_WRITE; left > 0; left -= 1) { → for (let left = REAPED_PER_WRITE; left >= 0; left -= 1) {",
+    ],
+    why: "How many expired entries one write drops is a matter of pace.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "if (last !== undefined && last !== item) this.#settle(last, item.place); → if (last !== item) this.#settle(last, item.place);",
+      "return left && right && right.until < left.until ? right : left; → return right && right.until < left.until ? right : left;",
+    ],
+    why: "For the compiler: a heap that something is removed from has a last item, and no right child is without a left one.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "for (let above = this.#above(free); above && above.until > item.until;) { → for (let above = this.#above(free); above;) {",
+      "return place === 0 ? undefined : this.#items[(place - 1) >> 1]; → return false ? undefined : this.#items[(place - 1) >> 1];",
+    ],
+    why: "Slower, not wrong: an item that rises too far sinks again, and an array has nothing at −1.",
+  },
+  {
+    file: "stores/memory/expiry-heap.ts",
+    mutants: [
+      "for (let above = this.#above(free); above && above.until > item.until;) { → for (let above = this.#above(free); above && above.until >= item.until;) {",
+      "for (let below = this.#below(free); below && below.until < item.until;) { → for (let below = this.#below(free); below && below.until <= item.until;) {",
+      "return left && right && right.until < left.until ? right : left; → return left && right && right.until <= left.until ? right : left;",
+    ],
+    why: "Of items that expire at the same time, either may be first.",
+  },
+  {
+    file: "stores/memory/frames.ts",
+    mutants: [
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → true ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → false ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      "size > LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size), → size >= LARGEST_TEXT ? Buffer.allocUnsafeSlow(size) : Buffer.allocUnsafe(size),",
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = true ? encoded : encoded.toString("latin1");',
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = false ? encoded : encoded.toString("latin1");',
+      'const frame = encoded.length > LARGEST_TEXT ? encoded : encoded.toString("latin1"); → const frame = encoded.length >= LARGEST_TEXT ? encoded : encoded.toString("latin1");',
+      'return typeof frame === "string" ? Buffer.from(frame, "latin1") : Buffer.from(frame); → return true ? Buffer.from(frame, "latin1") : Buffer.from(frame);',
+    ],
+    why: "Performance only: the same bytes in another kind of memory, read back from either.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "return found !== undefined && found.endsAt > this.#now() ? found : undefined; → return found !== undefined && found.endsAt >= this.#now() ? found : undefined;",
+      "if (Math.abs(endsAt - guess) <= MAX_GUESS_ERROR_MS) return standing; → if (Math.abs(endsAt - guess) < MAX_GUESS_ERROR_MS) return standing;",
+    ],
+    why: "A single millisecond, of a clock that is known less exactly; `clockSkewMs` is far larger.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "} else if (standing.endsAt > this.#now()) return standing; → } else if (standing.endsAt >= this.#now()) return standing;",
+    ],
+    why: "In that millisecond the claim is refused here, or by DynamoDB's own condition: the next one is granted.",
+  },
+  {
+    file: "src/idempotency.ts",
+    mutants: ["if (startedAt >= lease.validUntil) { → if (startedAt > lease.validUntil) {"],
+    why: "A single instant of a clock that counts in parts of microseconds.",
+  },
+  {
+    file: "src/idempotency.ts",
+    mutants: [
+      "const decided = execution.decision && (await execution.decision); → const decided = await execution.decision;",
+    ],
+    why: "Performance only: where nothing is committed, nothing is waited for.",
+  },
+  {
+    file: "stores/redlock/quorum.ts",
+    mutants: [
+      'if (performance.now() < lease.validUntil) return { state: "acquired", lease }; → if (performance.now() <= lease.validUntil) return { state: "acquired", lease };',
+    ],
+    why: "A single instant, in which the protocol refuses the lease as over.",
+  },
+  {
+    file: "src/idempotency/heartbeat.ts",
+    mutants: [
+      "return this.#lost === undefined && performance.now() < this.#validUntil; → return this.#lost === undefined && performance.now() <= this.#validUntil;",
+      'return this.#lose(now >= this.#endsAt ? "max-handling" : "expired"); → return this.#lose(now > this.#endsAt ? "max-handling" : "expired");',
+      "if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now); → if (now > this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);",
+      "return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS; → return this.#validUntil >= this.#options.deadline - LEAST_GAIN_MS;",
+      "if (held && performance.now() < this.#validUntil) this.#validUntil = startedAt + leaseMs; → if (held && performance.now() <= this.#validUntil) this.#validUntil = startedAt + leaseMs;",
+    ],
+    why: "A single instant of a clock that counts in parts of microseconds.",
+  },
+  {
+    file: "src/idempotency/pending.ts",
+    mutants: [
+      "while (performance.now() < until) { → while (performance.now() <= until) {",
+      "if (ttlMs <= 0) break; → if (ttlMs < 0) break;",
+    ],
+    why: "A single instant: one offer more or less, of a record that is over as it is stored.",
+  },
+  {
+    file: "src/idempotency/pending.ts",
+    mutants: [
+      "await store.extend(lease, this.#leaseMs(deadline), deadline).catch(() => false); → await store.extend(lease, this.#leaseMs(deadline), deadline).catch(() => true);",
+    ],
+    why: "Nobody reads that answer, as the comment above it says.",
+  },
+];
+
+/** By mutant, as `file: before → after`. */
+export function explanations(): ReadonlyMap<string, string> {
+  return new Map(
+    EXPLAINED.flatMap(({ file, mutants, why }) =>
+      mutants.map((mutant) => [`${file}: ${mutant}`, why] as const),
+    ),
+  );
+}
