@@ -491,3 +491,24 @@ test("the handler gets a token of its own for every execution, and keys to deriv
   expect(first?.deriveKey("charge")).not.toBe(first?.deriveKey("mail"));
   expect(first?.deriveKey("charge")).not.toBe(other?.deriveKey("charge"));
 });
+
+test("a lease that a renewal found lost is told of once, though its response is refused as well", async () => {
+  using clock = fakeClock();
+  using events = listen();
+  const stepped = steppedHandler();
+  const store: Store = {
+    ...memoryStore(),
+    extend: async () => false,
+    set: async () => ({ state: "lost" }),
+  };
+  const safe = idempotency(store, { leaseMs: LEASE_MS, onError: () => {} });
+  await using server = await serve(safe.wrap(stepped.handler));
+  const started = stepped.started();
+  const answer = server.send({ key: "k" });
+  await started;
+  await clock.advance(LEASE_MS / 2);
+  stepped.runs[0]?.res.end("late");
+
+  expect(await answer).toMatchObject({ status: 503 });
+  expect(events.types).toEqual(["lease-lost"]);
+});

@@ -98,6 +98,13 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "In that millisecond the claim is refused here, or by DynamoDB's own condition: the next one is granted.",
   },
   {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "if (standing !== undefined) await this.#calls.send(DeleteItemCommand, this.#at(key), deadline); → if (true) await this.#calls.send(DeleteItemCommand, this.#at(key), deadline);",
+    ],
+    why: "A deletion of nothing costs a write unit, and deletes nothing.",
+  },
+  {
     file: "src/idempotency.ts",
     mutants: ["if (startedAt >= lease.validUntil) { → if (startedAt > lease.validUntil) {"],
     why: "A single instant of a clock that counts in parts of microseconds.",
