@@ -1,4 +1,5 @@
 /** The standard decorator of class methods. */
+import { OptionsError } from "../errors.js";
 import type { Given } from "../options.js";
 import type { Store } from "../store.js";
 import type { LambdaOptions } from "./door.js";
@@ -43,8 +44,19 @@ export function idempotent(
   store: Store,
   options?: Given<LambdaOptions> | GivenFunctionOptions<readonly unknown[]>,
 ): unknown {
-  return (method: (...args: never[]) => Promise<unknown>) =>
-    options !== undefined && "key" in options
+  return (method: (...args: never[]) => Promise<unknown>, context?: unknown) => {
+    refuseLegacyCall(context);
+    return options !== undefined && "key" in options
       ? idempotentFunction(method, store, options as GivenFunctionOptions<never[]>)
       : idempotentHandler(method, store, options);
+  };
+}
+
+/** Legacy decorators get the class and the method's name, and would leave the method as it is. */
+function refuseLegacyCall(context: unknown): void {
+  if ((context as { kind?: unknown } | undefined)?.kind === "method") return;
+  throw new OptionsError("idempotent", [
+    "it is a standard decorator of methods: compile without experimentalDecorators, or wrap the function in " +
+      "idempotentHandler or idempotentFunction",
+  ]);
 }

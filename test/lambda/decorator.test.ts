@@ -101,3 +101,13 @@ test("with a key function it is a function whose calls have a key, for all insta
 test("a static method may be one too", async () => {
   expect(await Payments.refund("r1")).toEqual({ refunded: "r1", by: "Payments" });
 });
+
+test("compiled as a legacy decorator it says so, instead of leaving the method unprotected", async () => {
+  await using legacy = await consumer(
+    { "payments.ts": SOURCE },
+    { compilerOptions: { experimentalDecorators: true } },
+  );
+  await compile(legacy);
+  const built = pathToFileURL(join(legacy.folder, "out/payments.js")).href;
+  await expect(import(built)).rejects.toThrow("compile without experimentalDecorators");
+});

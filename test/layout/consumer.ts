@@ -12,16 +12,12 @@ import { fileURLToPath } from "node:url";
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const TSC = join(ROOT, "node_modules/typescript/bin/tsc");
 
-const TSCONFIG = {
-  compilerOptions: {
-    target: "ES2023",
-    module: "NodeNext",
-    types: ["node"],
-    strict: true,
-    // As NestJS has it.
-    experimentalDecorators: true,
-    outDir: "out",
-  },
+const COMPILER_OPTIONS = {
+  target: "ES2023",
+  module: "NodeNext",
+  types: ["node"],
+  strict: true,
+  outDir: "out",
 };
 
 /** Whatever port a program listens on, it gets a free one, and says which. */
@@ -37,10 +33,16 @@ export interface Consumer extends AsyncDisposable {
   readonly folder: string;
 }
 
-/** @param peers What the sources import besides the package and Express. */
+/** What a project has of its own. */
+interface Setup {
+  /** What the sources import besides the package and Express. */
+  readonly peers?: readonly string[];
+  readonly compilerOptions?: Readonly<Record<string, unknown>>;
+}
+
 export async function consumer(
   sources: Readonly<Record<string, string>>,
-  peers: readonly string[] = [],
+  { peers = [], compilerOptions = {} }: Setup = {},
 ): Promise<Consumer> {
   const entry = join(ROOT, "dist/src/index.js");
   if (!existsSync(entry)) throw new Error(`${entry} is missing: run \`npm run build\` first.`);
@@ -53,7 +55,9 @@ export async function consumer(
   }
   const files = {
     "package.json": '{ "type": "module" }',
-    "tsconfig.json": JSON.stringify(TSCONFIG),
+    "tsconfig.json": JSON.stringify({
+      compilerOptions: { ...COMPILER_OPTIONS, ...compilerOptions },
+    }),
     "free-port.mjs": FREE_PORT,
     ...sources,
   };

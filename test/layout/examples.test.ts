@@ -16,7 +16,11 @@ let complaints: string;
 
 beforeAll(async () => {
   const sources = names.map((name) => [name, readFileSync(new URL(name, folder), "utf8")] as const);
-  project = await consumer(Object.fromEntries(sources), PEERS);
+  project = await consumer(Object.fromEntries(sources), {
+    peers: PEERS,
+    // As NestJS has it.
+    compilerOptions: { experimentalDecorators: true },
+  });
   complaints = await compile(project);
 });
 
