@@ -5,10 +5,10 @@
 import { isRefused, type IdempotencyError } from "./errors.js";
 import { emit, traceHandler, traceRequest } from "./events.js";
 import { LEAST_LEASE_MS, leaseUntil } from "./idempotency/deadline.js";
-import { LeasedExecution } from "./idempotency/execution.js";
+import { LeasedExecution, type Commit } from "./idempotency/execution.js";
 import { guardStore, keep, type GuardedStore } from "./idempotency/guarded-store.js";
 import { storableHeaders } from "./idempotency/headers.js";
-import { Heartbeat } from "./idempotency/heartbeat.js";
+import { Heartbeat, type HeartbeatSettings } from "./idempotency/heartbeat.js";
 import { PendingResponses } from "./idempotency/pending.js";
 import type { ProtocolOptions } from "./idempotency/options.js";
 import { answerFrom, refused, traceOf, type Outcome } from "./idempotency/outcome.js";
@@ -49,24 +49,13 @@ export interface Attempt {
   readonly deadline?: number | undefined;
 }
 
-/** Who executes, and until when it may take. */
-interface Holder {
-  readonly lease: Lease;
-  readonly heartbeat: Heartbeat;
-  /** On the `performance.now()` clock. */
-  readonly until: number;
-  /** The end of this process, on the same clock. */
-  readonly deadline: number;
-  /** The handler's own, to be committed with its response. */
-  readonly writes?: readonly unknown[];
-}
-
 export class Protocol {
   readonly #store: GuardedStore;
   readonly #options: ProtocolOptions;
   readonly #pending: PendingResponses;
   readonly #waiters: Waiters;
   readonly #keptHeaders: ReadonlySet<string>;
+  readonly #heartbeats: HeartbeatSettings;
   #running = 0;
   #whenIdle: (() => void)[] = [];
   #draining = false;
@@ -77,6 +66,8 @@ export class Protocol {
     this.#pending = new PendingResponses({ ...options, store: this.#store });
     this.#waiters = new Waiters(options);
     this.#keptHeaders = new Set(options.storeHeaders.map((name) => name.toLowerCase()));
+    const { leaseMs, maxHandlingMs } = options;
+    this.#heartbeats = { leaseMs, maxHandlingMs, extend: this.#store.extend };
   }
 
   /** Answers one request. Never rejects. */
@@ -150,23 +141,20 @@ export class Protocol {
   }
 
   #execute(lease: Lease, deadline: number, execute: Execute): Promise<Outcome> {
-    const { leaseMs, maxHandlingMs } = this.#options;
-    const startedAt = performance.now();
-    if (startedAt >= lease.validUntil) {
+    if (performance.now() >= lease.validUntil) {
       // The claim took longer than the lease it got: executing now could run beside a successor.
       return this.#release(lease, deadline).then(() => refused(leaseLost()));
     }
-    const { extend } = this.#store;
-    const heartbeat = new Heartbeat({ lease, leaseMs, maxHandlingMs, deadline, extend });
-    const holder: Holder = { lease, heartbeat, until: startedAt + maxHandlingMs, deadline };
-    const execution = new LeasedExecution(lease, heartbeat, (writes, recorded) =>
-      this.#complete({ ...holder, writes }, recorded),
-    );
-    return this.#handle(holder, execution, execute);
+    const heartbeat = new Heartbeat(lease, deadline, this.#heartbeats);
+    return this.#handle(new LeasedExecution(lease, heartbeat, this.#commit), execute);
   }
 
-  async #handle(holder: Holder, execution: LeasedExecution, execute: Execute): Promise<Outcome> {
-    const { lease, heartbeat, deadline } = holder;
+  readonly #commit: Commit = (execution, writes, recorded) =>
+    this.#complete(execution, recorded, writes);
+
+  async #handle(execution: LeasedExecution, execute: Execute): Promise<Outcome> {
+    const { lease, heartbeat } = execution;
+    const { deadline } = heartbeat;
     let recorded: RecordedResponse;
     try {
       recorded = await traceHandler(lease.key, () => execute(execution));
@@ -186,7 +174,7 @@ export class Protocol {
       await this.#release(lease, deadline, "not-to-store");
       return { kind: "executed", stored: false };
     }
-    return await this.#complete(holder, recorded);
+    return await this.#complete(execution, recorded);
   }
 
   /**
@@ -194,8 +182,12 @@ export class Protocol {
    *
    * @throws {CommitRefusedError} where the handler's own writes were refused; the lease is held on.
    */
-  async #complete(holder: Holder, recorded: RecordedResponse): Promise<Outcome> {
-    const { lease, heartbeat, writes, deadline } = holder;
+  async #complete(
+    { lease, heartbeat }: LeasedExecution,
+    recorded: RecordedResponse,
+    writes?: readonly unknown[],
+  ): Promise<Outcome> {
+    const { deadline } = heartbeat;
     await heartbeat.stop();
     const response = this.#toStore(lease, recorded);
     const keeping = { lease, response, writes };
@@ -210,7 +202,7 @@ export class Protocol {
         heartbeat.resume();
         throw error;
       }
-      const settled = this.#pending.hold({ ...keeping, until: holder.until, deadline, error });
+      const settled = this.#pending.hold({ ...keeping, until: heartbeat.endsAt, deadline, error });
       // A process that is frozen once it has answered has to settle it before, and then knows the answer.
       const late = deadline === Infinity ? undefined : await settled;
       if (late === undefined) return refused(asStoreError(error));

@@ -27,15 +27,29 @@ import { readRequestBody, unshieldRequest, type RequestBody } from "./request-bo
 /** Calls the handler, or whoever else is next; with an error, whoever answers errors. */
 export type Next = (error?: unknown) => unknown;
 
-/** One keyed request on its way through the door; it has a recorder once its handler runs. */
-interface Exchange {
+/** One keyed request on its way through the door. */
+class Exchange {
   readonly req: IdempotentRequest;
   readonly res: ServerResponse;
   readonly identity: Identity;
+  readonly timing: ServerTiming | undefined;
   /** Of another middleware around this one. */
   readonly outer: IdempotencyContext | undefined;
+  /** Once the handler runs. */
   recorder: ResponseRecorder | undefined;
-  readonly timing: ServerTiming | undefined;
+
+  constructor(
+    req: IdempotentRequest,
+    res: ServerResponse,
+    identity: Identity,
+    timing: ServerTiming | undefined,
+  ) {
+    this.req = req;
+    this.res = res;
+    this.identity = identity;
+    this.timing = timing;
+    this.outer = req.idempotency;
+  }
 }
 
 export class HttpDoor {
@@ -94,8 +108,7 @@ export class HttpDoor {
     const { key, fingerprint } = identity;
     const client = this.#options.onConflict === "wait" ? clientOf(res) : undefined;
     const timing = this.#options.serverTiming ? new ServerTiming() : undefined;
-    const outer = req.idempotency;
-    const exchange: Exchange = { req, res, identity, outer, recorder: undefined, timing };
+    const exchange = new Exchange(req, res, identity, timing);
     const outcome = await this.#protocol.run({ key, fingerprint, signal: client }, (execution) =>
       timing === undefined
         ? this.#handle(exchange, next, execution)

@@ -145,27 +145,32 @@ export class ResponseRecorder {
     this.#res.destroy();
   }
 
+  /**
+   * Each is a variable first: functions that stand where a property is assigned, or in an object literal, V8 allocates where
+   * garbage waits for the next full collection, and the whole request would wait with it.
+   */
   #overrides(): NativeMethods {
     const res = this.#res;
     const native = this.#native;
     const passes = () => this.#phase === "done";
-    return {
-      writeHead: (...args) =>
-        this.#phase === "recording" ? this.#writeHead(args) : native.writeHead.apply(res, args),
-      flushHeaders: () =>
-        this.#phase === "recording" ? this.#flush() : native.flushHeaders.call(res),
-      addTrailers: (trailers) =>
-        passes() ? native.addTrailers.call(res, trailers) : this.#addTrailers(trailers as Trailers),
-      write: (...args) => (passes() ? native.write.apply(res, args) : this.#write(args)),
-      end: (...args) => {
-        if (passes()) native.end.apply(res, args);
-        else this.#end(args);
-        return res;
-      },
-      destroy: (error) => (passes() ? native.destroy.call(res, error) : this.#destroy(error)),
-      emit: (event, ...args) =>
-        !passes() && this.#withholds(event) ? true : native.emit.call(res, event, ...args),
+    const writeHead: NativeMethods["writeHead"] = (...args) =>
+      this.#phase === "recording" ? this.#writeHead(args) : native.writeHead.apply(res, args);
+    const flushHeaders: NativeMethods["flushHeaders"] = () =>
+      this.#phase === "recording" ? this.#flush() : native.flushHeaders.call(res);
+    const addTrailers: NativeMethods["addTrailers"] = (trailers) =>
+      passes() ? native.addTrailers.call(res, trailers) : this.#addTrailers(trailers as Trailers);
+    const write: NativeMethods["write"] = (...args) =>
+      passes() ? native.write.apply(res, args) : this.#write(args);
+    const end: NativeMethods["end"] = (...args) => {
+      if (passes()) native.end.apply(res, args);
+      else this.#end(args);
+      return res;
     };
+    const destroy: NativeMethods["destroy"] = (error) =>
+      passes() ? native.destroy.call(res, error) : this.#destroy(error);
+    const emit: NativeMethods["emit"] = (event, ...args) =>
+      !passes() && this.#withholds(event) ? true : native.emit.call(res, event, ...args);
+    return { writeHead, flushHeaders, addTrailers, write, end, destroy, emit };
   }
 
   #stop(): void {

@@ -109,7 +109,7 @@ function collect(req: IncomingMessage, maxBytes: number): Promise<RequestBody> {
     };
     const onClose = () => finish({ state: "aborted" });
     req.once("close", onClose);
-    req.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
+    const push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
       const more = Object.getPrototypeOf(req).push.call(req, chunk, encoding) as boolean;
       if (chunk === null) {
         finish({ state: "read", body: joined(chunks) });
@@ -121,6 +121,9 @@ function collect(req: IncomingMessage, maxBytes: number): Promise<RequestBody> {
       finish({ state: "too-large" });
       return more;
     };
+    // A variable first: V8 allocates functions that stand in an assignment to a property where garbage stays, and the
+    // request with them.
+    req.push = push;
   });
 }
 
@@ -145,11 +148,12 @@ class Shield {
     this.#req = req;
     this.#destroy = (req as { destroy: Destroy }).destroy;
     this.#socket = req.socket;
-    // ECONNRESET is what Node's server gives to every request of a connection that closed.
-    req.destroy = (error?: NodeJS.ErrnoException) =>
+    // ECONNRESET is what Node's server gives to every request of a connection that closed. A variable first, see `collect`.
+    const destroy: Destroy = (error?: NodeJS.ErrnoException) =>
       error?.code === "ECONNRESET" && this.#socket.destroyed
         ? this.#hold(error)
         : this.#destroy.call(req, error);
+    (req as { destroy: Destroy }).destroy = destroy;
   }
 
   takeDown(): void {

@@ -16,30 +16,38 @@ export interface Execution {
 }
 
 /** Stores a result with writes of the handler's own; rejects where those are refused, and then nothing is decided. */
-type Commit = (writes: readonly unknown[], recorded: RecordedResponse) => Promise<Outcome>;
+export type Commit = (
+  execution: LeasedExecution,
+  writes: readonly unknown[],
+  recorded: RecordedResponse,
+) => Promise<Outcome>;
 
 /** An execution as long as its heartbeat. */
 export class LeasedExecution implements Execution {
-  readonly token: string;
+  readonly lease: Lease;
+  readonly heartbeat: Heartbeat;
   /** Told once a commit has decided what the request is answered, whatever the handler does after that. */
   onCommitted: ((recorded: RecordedResponse) => void) | undefined;
-  readonly #heartbeat: Heartbeat;
   readonly #commit: Commit;
   #commitment: Promise<Outcome> | undefined;
   #isResult = true;
 
-  constructor({ token }: Lease, heartbeat: Heartbeat, commit: Commit) {
-    this.token = token;
-    this.#heartbeat = heartbeat;
+  constructor(lease: Lease, heartbeat: Heartbeat, commit: Commit) {
+    this.lease = lease;
+    this.heartbeat = heartbeat;
     this.#commit = commit;
   }
 
+  get token(): string {
+    return this.lease.token;
+  }
+
   get held(): boolean {
-    return this.#heartbeat.held;
+    return this.heartbeat.held;
   }
 
   get signal(): AbortSignal {
-    return this.#heartbeat.signal;
+    return this.heartbeat.signal;
   }
 
   get isResult(): boolean {
@@ -61,7 +69,7 @@ export class LeasedExecution implements Execution {
     if (this.#commitment !== undefined) {
       throw new Error("commitWith was called already: a request has one result.");
     }
-    const commitment = this.#commit(writes, recorded);
+    const commitment = this.#commit(this, writes, recorded);
     this.#commitment = commitment;
     try {
       const outcome = await commitment;

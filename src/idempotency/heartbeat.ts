@@ -12,13 +12,11 @@ const RETRIES_PER_BEAT = 4;
 /** A lease that ends this close to the process is not renewed for the rest. */
 const LEAST_GAIN_MS = 10;
 
-export interface HeartbeatOptions {
-  readonly lease: Lease;
+/** The same for every lease of a protocol. */
+export interface HeartbeatSettings {
   readonly leaseMs: number;
   /** Renewals end this long after the start: a handler that never ends must not hold its key for ever. */
   readonly maxHandlingMs: number;
-  /** No lease reaches beyond this end of the process, on the `performance.now()` clock. */
-  readonly deadline: number;
   readonly extend: (lease: Lease, leaseMs: number, deadline: number) => Promise<boolean>;
 }
 
@@ -28,8 +26,12 @@ export interface HeartbeatOptions {
  * executed and gone. A lost lease stays lost.
  */
 export class Heartbeat {
-  readonly #options: HeartbeatOptions;
-  readonly #endsAt: number;
+  /** No lease reaches beyond this end of the process, on the `performance.now()` clock. */
+  readonly deadline: number;
+  /** When renewals end at the latest, on the same clock. */
+  readonly endsAt: number;
+  readonly #lease: Lease;
+  readonly #settings: HeartbeatSettings;
   #validUntil: number;
   #timer: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | undefined;
@@ -38,16 +40,13 @@ export class Heartbeat {
   #lost: LeaseLostReason | undefined;
   #controller: AbortController | undefined;
 
-  constructor(options: HeartbeatOptions) {
-    this.#options = options;
-    this.#validUntil = options.lease.validUntil;
-    this.#endsAt = Math.min(performance.now() + options.maxHandlingMs, options.deadline);
-    this.#beatIn(options.leaseMs / BEATS_PER_LEASE);
-  }
-
-  /** Of the lease. */
-  get token(): string {
-    return this.#options.lease.token;
+  constructor(lease: Lease, deadline: number, settings: HeartbeatSettings) {
+    this.#lease = lease;
+    this.#settings = settings;
+    this.deadline = deadline;
+    this.endsAt = Math.min(performance.now() + settings.maxHandlingMs, deadline);
+    this.#validUntil = lease.validUntil;
+    this.#beatIn(settings.leaseMs / BEATS_PER_LEASE);
   }
 
   /** Whether the lease is known to be lost, and said so. */
@@ -101,21 +100,21 @@ export class Heartbeat {
   #beat(): void {
     const now = performance.now();
     if (now >= this.#validUntil)
-      return this.#lose(now >= this.#endsAt ? "max-handling" : "expired");
-    if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);
+      return this.#lose(now >= this.endsAt ? "max-handling" : "expired");
+    if (now >= this.endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);
     this.#renewal = this.#renew(now);
   }
 
   #reachesDeadline(): boolean {
-    return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS;
+    return this.#validUntil > this.deadline - LEAST_GAIN_MS;
   }
 
   async #renew(startedAt: number): Promise<void> {
-    const { lease, deadline, extend } = this.#options;
-    const leaseMs = leaseUntil(deadline, this.#options.leaseMs);
+    const [lease, { extend }] = [this.#lease, this.#settings];
+    const leaseMs = leaseUntil(this.deadline, this.#settings.leaseMs);
     let nextMs = leaseMs / BEATS_PER_LEASE;
     try {
-      const held = await extend(lease, leaseMs, deadline);
+      const held = await extend(lease, leaseMs, this.deadline);
       // After stop() the caller's own store call decides, and an `extend` that crossed it proves nothing.
       if (!held && !this.#stopped) return this.#lose("taken");
       if (held && performance.now() < this.#validUntil) this.#validUntil = startedAt + leaseMs;
@@ -129,7 +128,7 @@ export class Heartbeat {
   #lose(reason: LeaseLostReason): void {
     if (this.#lost !== undefined) return;
     this.#lost = reason;
-    emit({ type: "lease-lost", key: this.#options.lease.key, reason });
+    emit({ type: "lease-lost", key: this.#lease.key, reason });
     this.#controller?.abort(leaseLostError(reason));
   }
 }

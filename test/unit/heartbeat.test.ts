@@ -11,7 +11,7 @@ function beating(extend: () => Promise<boolean>): Heartbeat {
   const validUntil = performance.now() + LEASE_MS;
   const lease = { key: "key", token: "token", fingerprint: "fingerprint", validUntil };
   const maxHandlingMs = 20 * LEASE_MS;
-  return new Heartbeat({ lease, leaseMs: LEASE_MS, maxHandlingMs, deadline: Infinity, extend });
+  return new Heartbeat(lease, Infinity, { leaseMs: LEASE_MS, maxHandlingMs, extend });
 }
 
 describe("a renewal", () => {
