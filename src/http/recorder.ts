@@ -13,13 +13,13 @@
  */
 import type { ServerResponse } from "node:http";
 import { sendWhole } from "./answer.js";
+import { loosen } from "./loosen.js";
 import { chunkArguments, chunkBytes, HeldBytes, isChunk, ownBytes } from "./response-chunks.js";
 import type { Callback } from "./response-chunks.js";
 import { HeldClose, isHangUp } from "./response-close.js";
 import {
   asksForChunks,
   composeHead,
-  declaredLength,
   endsWithHead,
   isBodiless,
   isEventStream,
@@ -37,6 +37,7 @@ import {
 } from "./response-head.js";
 import { HiddenProgress, methodsOf, own, setMethods } from "./response-overrides.js";
 import type { NativeMethods } from "./response-overrides.js";
+import { StreamedBody } from "./streamed-body.js";
 import { recordingOfAnswer, type Answer } from "./whole-answer.js";
 import type { HeaderFields, RecordedResponse, TombstoneReason } from "../store.js";
 
@@ -56,10 +57,11 @@ export class ResponseRecorder {
   #head: ComposedHead | undefined;
   /** Whether the handler called `writeHead` itself. */
   #explicitHead = true;
-  /** Held back: while recording all of the body, while streaming what completes a declared length. */
+  /** The body so far, held back. */
   readonly #held = new HeldBytes();
-  /** Bytes of the body so far. */
   #size = 0;
+  /** What has the body while it streams. */
+  #stream: StreamedBody | undefined;
   #trailers: HeaderFields = [];
   /** What is recorded of a response that streams, or that outgrew the limit with its end. */
   #tombstone: RecordedResponse | undefined;
@@ -80,6 +82,7 @@ export class ResponseRecorder {
     this.#maxBytes = maxBytes;
     this.#resolve = resolve;
     this.#reject = reject;
+    loosen(res);
     this.#native = methodsOf(res);
     this.#before = readHead(res);
     this.#hangUp = new HeldClose(res);
@@ -113,9 +116,9 @@ export class ResponseRecorder {
   send(addFields?: () => void): void {
     const res = this.#res;
     const head = this.#head;
-    const streamed = this.#phase === "streaming";
+    const stream = this.#stream;
     this.#stop();
-    if (streamed) this.#endStream();
+    if (stream !== undefined) stream.end(this.#whenSent);
     else if (this.#hangUp.gone) this.#endForNobody();
     // Somebody outside may have answered while the key was claimed.
     else if (head !== undefined && !res.headersSent) {
@@ -185,7 +188,7 @@ export class ResponseRecorder {
   #writeHead(args: readonly unknown[]): ServerResponse {
     const res = this.#res;
     const head = this.#compose(args);
-    if (isEventStream(res) && !endsWithHead(res, head)) this.#stream("streamed", head);
+    if (isEventStream(res) && !endsWithHead(res, head)) this.#startStream("streamed", head);
     return res;
   }
 
@@ -209,8 +212,9 @@ export class ResponseRecorder {
     if (this.#ended) return;
     const res = this.#res;
     const head = this.#implicitHead();
-    if (this.#phase === "recording" && !endsWithHead(res, head)) this.#stream("streamed", head);
-    if (this.#phase === "streaming") this.#native.flushHeaders.call(res);
+    if (this.#phase === "recording" && !endsWithHead(res, head))
+      this.#startStream("streamed", head);
+    if (this.#stream !== undefined) this.#native.flushHeaders.call(res);
   }
 
   #addTrailers(trailers: Trailers): void {
@@ -224,11 +228,10 @@ export class ResponseRecorder {
     if (this.#ended || !isChunk(chunk)) return this.#refuse("write", args) as boolean;
     const head = this.#implicitHead();
     const bytes = chunkBytes(chunk, encoding);
-    if (this.#phase === "streaming") return this.#pass(bytes, callback);
+    if (this.#stream !== undefined) return this.#stream.pass(bytes, callback);
     const length = isBodiless(this.#res, head) ? 0 : bytes.byteLength;
     if (this.#size + length > this.#maxBytes) {
-      this.#stream("too-large", head);
-      return this.#pass(bytes, callback);
+      return this.#startStream("too-large", head).pass(bytes, callback);
     }
     if (length > 0) this.#held.add(ownBytes(chunk, bytes));
     this.#size += length;
@@ -263,7 +266,7 @@ export class ResponseRecorder {
   }
 
   #lastChunk(chunk: string | Uint8Array, bytes: Buffer, head: ComposedHead): void {
-    if (this.#phase === "streaming") this.#pass(bytes);
+    if (this.#stream !== undefined) this.#stream.pass(bytes);
     else if (isBodiless(this.#res, head)) return;
     else if (this.#size + bytes.byteLength <= this.#maxBytes) {
       // Bare, the kernel has the bytes when `end` returns, and a writer may count on that to reuse its buffer.
@@ -276,10 +279,11 @@ export class ResponseRecorder {
   }
 
   /** From now on bytes leave at once, and the client's hanging up is the handler's business again. */
-  #stream(reason: TombstoneReason, head: ComposedHead): void {
+  #startStream(reason: TombstoneReason, head: ComposedHead): StreamedBody {
     const [res, native] = [this.#res, this.#native];
+    const stream = new StreamedBody(res, native);
     const held = this.#held.take();
-    this.#size = 0;
+    this.#stream = stream;
     this.#tombstone = tombstoneOf(head, reason);
     this.#progress.reveal();
     this.#phase = "streaming";
@@ -291,26 +295,8 @@ export class ResponseRecorder {
       this.#resolve(this.#tombstone);
       process.nextTick(() => this.#hangUp.tell());
     }
-    if (held.byteLength > 0) this.#pass(held);
-  }
-
-  /** Sends a streamed chunk, but for bytes that complete the declared length: the client would take that for the end. */
-  #pass(bytes: Buffer, callback?: Callback): boolean {
-    const left = declaredLength(this.#res) - this.#size;
-    this.#size += bytes.byteLength;
-    if (!(bytes.byteLength >= left)) return this.#native.write.call(this.#res, bytes, callback);
-    // Beyond its length it is no part of this response: the client would read it as the start of the next one.
-    if (left > 0) this.#held.add(Buffer.from(bytes.subarray(0, left)));
-    if (callback !== undefined) process.nextTick(callback);
-    return true;
-  }
-
-  #endStream(): void {
-    const res = this.#res;
-    if (res.destroyed) return;
-    // The stream may have ended short of a length it declared: too late to refuse that.
-    res.strictContentLength = false;
-    res.end(this.#held.take(), this.#whenSent);
+    if (held.byteLength > 0) stream.pass(held);
+    return stream;
   }
 
   /** The client is gone: what is left is to tell the handler, in the order it would have seen. */

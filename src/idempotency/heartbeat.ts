@@ -99,8 +99,7 @@ export class Heartbeat {
 
   #beat(): void {
     const now = performance.now();
-    if (now >= this.#validUntil)
-      return this.#lose(now >= this.endsAt ? "max-handling" : "expired");
+    if (now >= this.#validUntil) return this.#lose(now >= this.endsAt ? "max-handling" : "expired");
     if (now >= this.endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);
     this.#renewal = this.#renew(now);
   }

@@ -106,7 +106,9 @@ export const EXPLAINED: readonly Explanation[] = [
   },
   {
     file: "src/idempotency.ts",
-    mutants: ["if (startedAt >= lease.validUntil) { → if (startedAt > lease.validUntil) {"],
+    mutants: [
+      "if (performance.now() >= lease.validUntil) { → if (performance.now() > lease.validUntil) {",
+    ],
     why: "A single instant of a clock that counts in parts of microseconds.",
   },
   {
@@ -127,9 +129,9 @@ export const EXPLAINED: readonly Explanation[] = [
     file: "src/idempotency/heartbeat.ts",
     mutants: [
       "return this.#lost === undefined && performance.now() < this.#validUntil; → return this.#lost === undefined && performance.now() <= this.#validUntil;",
-      'return this.#lose(now >= this.#endsAt ? "max-handling" : "expired"); → return this.#lose(now > this.#endsAt ? "max-handling" : "expired");',
-      "if (now >= this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now); → if (now > this.#endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);",
-      "return this.#validUntil > this.#options.deadline - LEAST_GAIN_MS; → return this.#validUntil >= this.#options.deadline - LEAST_GAIN_MS;",
+      'if (now >= this.#validUntil) return this.#lose(now >= this.endsAt ? "max-handling" : "expired"); → if (now >= this.#validUntil) return this.#lose(now > this.endsAt ? "max-handling" : "expired");',
+      "if (now >= this.endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now); → if (now > this.endsAt || this.#reachesDeadline()) return this.#beatIn(this.#validUntil - now);",
+      "return this.#validUntil > this.deadline - LEAST_GAIN_MS; → return this.#validUntil >= this.deadline - LEAST_GAIN_MS;",
       "if (held && performance.now() < this.#validUntil) this.#validUntil = startedAt + leaseMs; → if (held && performance.now() <= this.#validUntil) this.#validUntil = startedAt + leaseMs;",
     ],
     why: "A single instant of a clock that counts in parts of microseconds.",
