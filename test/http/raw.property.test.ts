@@ -149,6 +149,11 @@ function kindOf({ status, head, body: said }: RawAnswer): "result" | "refusal" |
   return "odd";
 }
 
+/** One key, and a body that is all there and not too long. */
+function isWhole({ keyLines: keys, body: content, framing }: RawRequest): boolean {
+  return keys.length === 1 && framing !== "cut" && content.length <= MAX_BODY_BYTES;
+}
+
 test("any key and any body get an answer, the same bytes again the same one, and each key runs once", async () => {
   let service = payments();
   const listener = (req: IncomingMessage, res: ServerResponse) => service.listener(req, res);
@@ -164,6 +169,7 @@ test("any key and any body get an answer, the same bytes again the same one, and
       const kind = kindOf(first);
       kinds[kind] = (kinds[kind] ?? 0) + 1;
       expect(kind).not.toBe("odd");
+      expect(kind === "result" && !isWhole(request)).toBe(false);
       expect([again.status, again.body]).toEqual([first.status, first.body]);
       expect([...service.runs.values()]).toEqual(kind === "result" ? [1] : []);
       expect(again.head.includes("idempotency-replayed: true")).toBe(kind === "result");
