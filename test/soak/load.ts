@@ -148,8 +148,9 @@ function bodyOf(key: string): string {
   return JSON.stringify({ payment: key });
 }
 
+/** Whether its answer leaves as it comes, and a tombstone is stored. */
 function isPassedThrough({ end, bytes }: RequestPlan): boolean {
-  return end === "stream" || end === "events" || bytes > MAX_RESPONSE_BYTES;
+  return end === "events" || bytes > MAX_RESPONSE_BYTES;
 }
 
 /** A retry that asks for the usual is the same request. */
