@@ -186,8 +186,9 @@ async function retry(clients: Clients): Promise<void> {
 }
 
 async function otherPayload(clients: Clients): Promise<void> {
-  // Where its record has expired, it is a new one.
-  await clients.ask({ key: clients.recent(), body: "{}" }, 422, 201);
+  // Another each time, so that no two of these are the same request. Where the key's record has expired, it is a new one.
+  const body = JSON.stringify({ payment: randomUUID() });
+  await clients.ask({ key: clients.recent(), body }, 422, 201);
 }
 
 async function duplicates(clients: Clients, path: string): Promise<void> {
