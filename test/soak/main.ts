@@ -3,7 +3,8 @@
  *
  *     npm run soak -- --store redis --minutes 5
  *
- * Several stores run one after another. It ends with 1 where anything leaks, or anybody is answered wrongly.
+ * Several stores run one after another. It ends with 1 where anything leaks, or anybody is answered wrongly. The seed draws what
+ * happens; how it interleaves is not repeated.
  */
 import { parseArgs } from "node:util";
 import { mib, thirdsOf } from "./judge.js";

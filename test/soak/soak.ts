@@ -65,8 +65,7 @@ async function underLoad(service: Service, nodes: Nodes, options: SoakOptions) {
   const { signal } = ending;
   const loading = new Clients(service.port, random).run(signal);
   const faulting = injectFaults(nodes.links, durationMs / FAULTS, randomFrom(seed, 1), signal);
-  const samples = await sampled(service, options);
-  ending.abort();
+  const samples = await sampled(service, options).finally(() => ending.abort());
   const [load, faults]: [Load, number] = await Promise.all([loading, faulting]);
   return { load, faults, samples };
 }
@@ -86,7 +85,7 @@ async function sampled(service: Service, options: SoakOptions): Promise<Sample[]
   return samples;
 }
 
-/** The first sample in which nothing is left over, or the last there is time for. Without an example: the first two alike. */
+/** The first sample with no more than `example` has, or the last there is time for; without one, with no more than the one before. */
 async function settled(service: Service, example?: Sample, settleMs = SETTLE_MS): Promise<Sample> {
   const deadline = performance.now() + settleMs;
   let earlier = example;
