@@ -64,7 +64,7 @@ test.each([
         expect(runs()).toBe(ran);
         expect(await itemAt(stage, id)).toEqual(planted);
       }),
-      { numRuns: 25 },
+      { numRuns: 20 },
     );
   },
 );
@@ -113,7 +113,7 @@ test("an item that became anything else is never executed again, and stays", asy
       expect([409, 422, 503]).toContain(retry.status);
       refused += 1;
     }),
-    { numRuns: 60 },
+    { numRuns: 50 },
   );
   expect(refused).toBeGreaterThan(10);
 });

@@ -89,7 +89,7 @@ test.each(Object.entries(STORES))(
         expect(runs()).toBe(ran);
         await expectUntouched();
       }),
-      { numRuns: 80 },
+      { numRuns: 50 },
     );
   },
 );
@@ -119,7 +119,7 @@ test("a lock that became anything else while its handler ran: nothing runs again
       expect([409, 422, 503]).toContain(retry.status);
       await expectUntouched();
     }),
-    { numRuns: 60 },
+    { numRuns: 50 },
   );
   expect(answered).toEqual(new Set([201, 503]));
 });
