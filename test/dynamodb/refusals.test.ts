@@ -105,6 +105,23 @@ describe.each(WRONG.map(([error, advice]) => ({ name: error.name, error, advice 
   },
 );
 
+test("an attempt that the deadline cuts short does not hide what failed before it", async () => {
+  dynamo
+    .on(PutItemCommand)
+    .rejectsOnce(refusal("ThrottlingException", 400))
+    .callsFake(() => new Promise(() => {}));
+  const set = (requestTimeoutMs: number) =>
+    dynamodbStore({ tableName: "table", client, timeoutMs: 400, requestTimeoutMs }).set(
+      lease,
+      answer(),
+      LONG_MS,
+    );
+
+  await expect(set(1_000)).rejects.toThrow(/ThrottlingException.*on-demand/);
+  await expect(set(1_000)).rejects.toThrow(/no reply within [34]\d\d ms.*raise requestTimeoutMs/);
+  await expect(set(100)).rejects.toThrow(/no reply within 100 ms/);
+});
+
 test("nothing of the reply, such as an item, is left on the error", async () => {
   const error = Object.assign(refusal("ValidationException", 400), {
     Item: { secret: { S: "secret" } },
