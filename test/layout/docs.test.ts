@@ -86,6 +86,37 @@ test("the table of events names every event of the kit, in its order", () => {
   expect(named).toEqual(events);
 });
 
+/** The kits that a page compares, by the head of its table. */
+function compared(page: string): string[] {
+  const [head = ""] = /^\|.*\| this kit .*$/m.exec(page) ?? [];
+  return head
+    .split("|")
+    .map((cell) => cell.trim())
+    .filter((cell) => cell !== "" && cell !== "this kit");
+}
+
+test("the kits compared are those of the README, and each has a section on moving from it", () => {
+  const page = read(new URL("migrating.md", docs));
+  const kits = compared(page);
+
+  expect(kits).toEqual(
+    expect.arrayContaining([
+      "Powertools",
+      "node-idempotency",
+      "express-idempotency",
+      "hono-idempotency",
+      "idemkit",
+    ]),
+  );
+  expect(compared(read(new URL("../README.md", docs)))).toEqual(kits);
+  expect(anchors(page)).toEqual(
+    expect.arrayContaining(kits.map((kit) => `#from-${kit.toLowerCase()}`)),
+  );
+  // Of which day, and which version, is said of each.
+  const [dated = ""] = /^As of .*?\n\n/ms.exec(page) ?? [];
+  for (const kit of kits) expect(dated).toMatch(new RegExp(`${kit}[^;]*?\\d+\\.\\d+\\.\\d+`));
+});
+
 test("the checks find links and sections", () => {
   const page =
     "# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]";
