@@ -7,22 +7,23 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { createTable } from "../../stores/dynamodb.js";
 import { startDynamodb } from "../services/dynamodb.js";
-import { freePort } from "../services/ports.js";
+import { freePort, isFree } from "../services/ports.js";
 import { bound } from "../services/process.js";
 import { serverless } from "./tools.js";
 
 const REGION = "eu-central-1";
 const TABLE = "idempotency";
+const LAST_PORT = 65_535;
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 /** DynamoDB Local asks for credentials and takes any. */
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: "local", AWS_SECRET_ACCESS_KEY: "local" };
 
+const port = await portOf(process.env["PORT"] || "3000");
 const given = process.env["IDEMPOTENCY_STORE"];
 const dynamodb = given ? undefined : await startDynamodb();
 const store = given || (await tableAt(dynamodb?.url ?? ""));
 if (!given) console.log(lookingInto(store));
-const port = Number(process.env["PORT"] || 3000) || (await freePort());
 const [command, args] = bound(process.execPath, [
   await serverless(),
   "offline",
@@ -39,6 +40,22 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => of
 const [code] = (await once(offline, "exit")) as [number | null];
 await dynamodb?.close();
 process.exitCode = code ?? 0;
+
+/** Told first: what serverless-offline says of a port is a stack trace, when everything else has been started. */
+async function portOf(text: string): Promise<number> {
+  const number = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(number <= LAST_PORT)) return giveUp(`PORT must be an integer from 0 to ${LAST_PORT}.`);
+  if (number === 0) return await freePort();
+  if (await isFree(number)) return number;
+  return giveUp(
+    `Cannot listen on port ${number} of 127.0.0.1: it is taken. Set PORT (0: any free one).`,
+  );
+}
+
+function giveUp(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
 
 /** The store's URL and credentials, as another shell takes them. */
 function lookingInto(url: string): string {

@@ -29,7 +29,8 @@ export async function freePort(): Promise<number> {
   );
 }
 
-async function isFree(port: number): Promise<boolean> {
+/** Whether nobody listens there, on loopback. */
+export async function isFree(port: number): Promise<boolean> {
   const probe = createServer();
   try {
     probe.listen({ port, host: "127.0.0.1" });

@@ -42,6 +42,8 @@ const NEXT_REGION = /\s*,\s*(?=[a-z+]+:\/\/)/i;
 const DYNAMODB = /^dynamodb:\/\/(?<table>[^/?#]*)\/?(?:\?(?<query>[^#]*))?$/i;
 /** As DynamoDB names tables. */
 const TABLE = /^[\w.-]{3,255}$/;
+const NO_TABLE =
+  "dynamodb:// must name a table, whose name has 3 to 255 letters, digits, hyphens, dots or underscores: dynamodb://payments";
 const ATTRIBUTE = "the name of an attribute";
 
 /** What may stand after the `?`. */
@@ -110,7 +112,7 @@ function parseDynamodb(url: string): ParsedStore {
   const parts = DYNAMODB.exec(url)?.groups;
   const tableName = parts?.["table"] ?? "";
   const mistakes: string[] = [];
-  if (!TABLE.test(tableName)) mistakes.push("dynamodb:// must name a table: dynamodb://payments");
+  if (!TABLE.test(tableName)) mistakes.push(NO_TABLE);
   const given = [...new URLSearchParams(parts?.["query"])];
   for (const [name, value] of given) {
     const [what, accepts] = (Object.hasOwn(PARAMETERS, name) && PARAMETERS[name]) || [];

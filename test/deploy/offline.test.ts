@@ -3,9 +3,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { bound } from "../../infra/services/process.js";
 import { tool } from "../cli/tool.js";
 import { fetchArguments } from "../support/curl.js";
@@ -144,4 +145,25 @@ describe("the curl lines of docs/deploying.md", () => {
       expect({ what, replayed }).toEqual({ what, replayed: what.includes("Idempotency-Replayed") });
     }
   });
+});
+
+test.each([
+  [
+    () => new URL(origin).port,
+    /^Cannot listen on port \d+ of 127\.0\.0\.1: it is taken\. Set PORT/,
+  ],
+  [() => "65536", /^PORT must be an integer from 0 to 65535/],
+  [() => "http", /^PORT must be an integer from 0 to 65535/],
+])("a port that it cannot have is told before anything is started", async (port, says) => {
+  const started = spawn(process.execPath, ["--no-warnings", OFFLINE], {
+    env: { ...process.env, PORT: port(), IDEMPOTENCY_STORE: "" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => void started.kill());
+  const exit = once(started, "exit");
+  const [stdout, stderr] = await Promise.all([text(started.stdout), text(started.stderr)]);
+
+  expect(stderr).toMatch(says);
+  expect(stdout + stderr).not.toMatch(/DynamoDB|Offline|^\s+at /m);
+  expect(await exit).toEqual([1, null]);
 });

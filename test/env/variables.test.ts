@@ -205,6 +205,8 @@ describe("the URL of the store", () => {
     ["redlock:redis://a,redis://b,redis://A:6379", "a:6379 is there twice"],
     ["redlock:redis://a:x,redis://b,http://c", "region 1: host 1", "region 3: a URL must begin"],
     ["dynamodb://", "must name a table"],
+    ["dynamodb://t", "has 3 to 255 letters, digits"],
+    ["dynamodb://my table", "has 3 to 255 letters, digits"],
     ["dynamodb://payments?table=x", "has only the parameters region, endpoint, keyAttribute"],
     ["dynamodb://payments?region=Frankfurt", "region must be"],
     ["dynamodb://payments?expiry=never&keyAttribute=", "expiry must be", "keyAttribute must be"],

@@ -77,6 +77,60 @@ test("the failure handbook says of every error what an operator does about it", 
   expect(headings).toHaveLength(ERROR_CODES.length);
 });
 
+/** All code of the kit, file by file. */
+const sources = ["../src/", "../stores/"].flatMap((folder) => {
+  const root = new URL(folder, docs);
+  return readdirSync(root, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => read(new URL(name, root)));
+});
+
+test("the handbook lists every process warning that has a code", () => {
+  const codes = sources.flatMap((source) =>
+    [...source.matchAll(/code: "(IDEMPOTENCY_[A-Z_]+)"/g)].map(([, code]) => `\`${code}\``),
+  );
+  const listed = table(read(new URL("operating.md", docs)), "Warning").map(
+    ([cell = ""]) => /^`\w+`/.exec(cell)?.[0],
+  );
+
+  expect(codes.length).toBeGreaterThan(3);
+  expect(new Set(listed)).toEqual(new Set(codes));
+});
+
+/** What of a message is always the same: how it begins. */
+function beginning(message: string): string {
+  return message.split(/\$\{|…/)[0] ?? "";
+}
+
+/** How the messages of a store's failures begin in the sources, constants included. */
+function failures(): string[] {
+  return sources.flatMap((source) =>
+    [...source.matchAll(/new (?:StoreUnavailable|LockFailed)Error\(\s*(\w+|["`][^"`]*)/g)].map(
+      ([, given = ""]) => {
+        if (/^["`]/.test(given)) return beginning(given.slice(1));
+        const [, text = ""] =
+          new RegExp(`(?:const ${given} =|\\b${given}:)[^"\`;]*["\`]([^"\`]*)`).exec(source) ?? [];
+        return beginning(text);
+      },
+    ),
+  );
+}
+
+test("the handbook has every message of a store that failed, by how it begins, and no other", () => {
+  const handbook = read(new URL("operating.md", docs)).split("## Failure handbook")[1] ?? "";
+  const rows = handbook
+    .split(/^### /m)
+    .flatMap((section) => table(section, "Message"))
+    .flatMap(([cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)])
+    .map(([, message = ""]) => beginning(message));
+  const messages = failures().filter((message) => message !== "");
+  const agree = (one: string) => (other: string) => one.startsWith(other) || other.startsWith(one);
+
+  expect(messages.length).toBeGreaterThan(20);
+  expect(messages.filter((message) => !rows.some(agree(message)))).toEqual([]);
+  expect(rows.filter((row) => !messages.some(agree(row)))).toEqual([]);
+});
+
 test("the table of events names every event of the kit, in its order", () => {
   const named = table(read(new URL("operating.md", docs)), "Event").map(([name]) => name);
   const source = read(new URL("../src/events.ts", docs));
@@ -84,6 +138,37 @@ test("the table of events names every event of the kit, in its order", () => {
   const events = [...union.matchAll(/type: "([a-z-]+)"/g)].map(([, type]) => `\`${type}\``);
 
   expect(named).toEqual(events);
+});
+
+/** The kits that a page compares, by the head of its table. */
+function compared(page: string): string[] {
+  const [head = ""] = /^\|.*\| this kit .*$/m.exec(page) ?? [];
+  return head
+    .split("|")
+    .map((cell) => cell.trim())
+    .filter((cell) => cell !== "" && cell !== "this kit");
+}
+
+test("the kits compared are those of the README, and each has a section on moving from it", () => {
+  const page = read(new URL("migrating.md", docs));
+  const kits = compared(page);
+
+  expect(kits).toEqual(
+    expect.arrayContaining([
+      "Powertools",
+      "node-idempotency",
+      "express-idempotency",
+      "hono-idempotency",
+      "idemkit",
+    ]),
+  );
+  expect(compared(read(new URL("../README.md", docs)))).toEqual(kits);
+  expect(anchors(page)).toEqual(
+    expect.arrayContaining(kits.map((kit) => `#from-${kit.toLowerCase()}`)),
+  );
+  // Of which day, and which version, is said of each.
+  const [dated = ""] = /^As of .*?\n\n/ms.exec(page) ?? [];
+  for (const kit of kits) expect(dated).toMatch(new RegExp(`${kit}[^;]*?\\d+\\.\\d+\\.\\d+`));
 });
 
 test("the checks find links and sections", () => {

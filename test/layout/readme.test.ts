@@ -1,11 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb.js";
 import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { parseHttpOptions } from "../../src/http/options.js";
 import { createTable } from "../../stores/dynamodb.js";
+import { tool } from "../cli/tool.js";
+import { fetchArguments } from "../support/curl.js";
 import { compile, consumer, serve, type Consumer } from "./consumer.js";
 import { codeIn, paths, table, typescriptBlocks } from "./readme.js";
 
@@ -105,6 +107,38 @@ describe("the code in README.md", () => {
       expect(await retry.text()).toBe(await first.text());
     },
   );
+
+  it("its shell lines do what they say: Redis as it is started there is fit, a retry is replayed, the tool finds it", async () => {
+    const [, options = ""] = /`docker run -p \S+ redis:7([^`]*)`/.exec(page) ?? [];
+    expect(page.includes(`\`redis-server${options}\``)).toBe(true);
+    const given = [...options.matchAll(/--(\S+) (\S+)/g)].map(([, name, value]) => [name, value]);
+    const node = await startRedis({
+      persistence: "none",
+      config: Object.fromEntries(given) as Record<string, string>,
+    });
+    onTestFinished(() => node.close());
+    const lines = (/^export IDEMPOTENCY_STORE=redis:.*?^```$/ms.exec(page)?.[0] ?? "").split("\n");
+    const env = { IDEMPOTENCY_STORE: node.url };
+    const [server] = onRedis;
+    await using service = await serve(project, `line-${server?.line}.js`, env);
+    const said: unknown[] = [];
+    for (const line of lines) {
+      const [, args = ""] = /^npx idempotency-kit (.+)$/.exec(line) ?? [];
+      if (args !== "") said.push(await tool(args.split(" "), env));
+      if (!line.startsWith("curl ")) continue;
+      const [url, init] = fetchArguments(line);
+      const there = url.replace("http://localhost:3000", service.origin);
+      const [first, retry] = [await fetch(there, init), await fetch(there, init)];
+      expect([first.status, retry.status]).toEqual([201, 201]);
+      expect(retry.headers.get("idempotency-replayed")).toBe("true");
+      expect(await retry.text()).toBe(await first.text());
+    }
+
+    expect(said).toMatchObject([
+      { code: 0, stdout: expect.stringContaining("ready (0 errors") },
+      { code: 0, stdout: expect.stringContaining("Status   201") },
+    ]);
+  });
 
   it.each(blocks.filter(({ code }) => code.includes("export const handler = idempotentHandler")))(
     "from line $line on handles events, on DynamoDB: a payment retried is answered with the same body",
