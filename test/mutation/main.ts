@@ -11,12 +11,13 @@
 import { execFileSync } from "node:child_process";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
+import { nameOf } from "./mutant.js";
 import { mutate } from "./mutate.js";
-import { FILES } from "./plan.js";
+import { FILES, mutantsOf } from "./plan.js";
 import { PAGE, page, summary, type Tally } from "./report.js";
 import { Results } from "./results.js";
 
-const RESULTS = "node_modules/.cache/mutation/results.jsonl";
+const RESULTS = "docs/mutation.jsonl";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -29,6 +30,10 @@ const isChosen = (file: string): boolean =>
 if (values.fresh === true) await rm(RESULTS, { force: true });
 const results = await Results.open(RESULTS);
 const tallies: Tally[] = await mutate(FILES.filter(isChosen), results, Number(values.workers));
+const mutants = await Promise.all(
+  FILES.map(async (file) => mutantsOf(file, await readFile(file, "utf8"))),
+);
+await results.tidy(new Set(mutants.flat().map(nameOf)));
 const { text, failed } = summary(tallies);
 console.log(text);
 // Of a part, there is no page.

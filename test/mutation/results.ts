@@ -1,7 +1,7 @@
-/** What became of each mutant, kept beside the packages: a run that was broken off, or that follows a change, resumes. */
+/** What became of each mutant, kept in the project: a run that was broken off, or that follows a change, goes on from there. */
 import { createHash } from "node:crypto";
-import { appendFile, mkdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { nameOf, type Mutant } from "./mutant.js";
 
 export interface Result {
@@ -23,7 +23,6 @@ export class Results {
 
   static async open(path: string): Promise<Results> {
     const results = new Results(path);
-    await mkdir(dirname(path), { recursive: true });
     const lines = await readFile(path, "utf8").catch(() => "");
     for (const line of lines.split("\n").filter(Boolean)) results.#note(JSON.parse(line) as Result);
     return results;
@@ -49,6 +48,15 @@ export class Results {
     this.#note(result);
     await appendFile(this.#path, `${JSON.stringify(result)}\n`);
     return result;
+  }
+
+  /** Writes them anew, in their order, without what is no mutant any more. */
+  async tidy(names: ReadonlySet<string>): Promise<void> {
+    const lines = [...this.#known.values()]
+      .filter(({ name }) => names.has(name))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .map((result) => `${JSON.stringify(result)}\n`);
+    await writeFile(this.#path, lines.join(""));
   }
 
   #note(result: Result): void {
