@@ -91,6 +91,33 @@ test("C11, P5: a holder that lost its lease answers with its successor's result,
   );
 });
 
+test("P2: a holder that learns only from its store that another has the key says so, and answers with the other's result", async () => {
+  using events = listen();
+  const stepped = steppedHandler();
+  const store = memoryStore();
+  const locked: string[] = [];
+  const lock: Store["lock"] = async (key, ...args) => {
+    locked.push(key);
+    return await store.lock(key, ...args);
+  };
+  const safe = idempotency({ ...store, lock });
+  await using server = await serve(safe.wrap(stepped.handler));
+  const firstStarted = stepped.started();
+  const first = server.send({ key: "k" });
+  await firstStarted;
+  // An operator's doing, or a server that forgot.
+  await store.delete(locked[0] ?? "");
+  const secondStarted = stepped.started();
+  const second = server.send({ key: "k" });
+  await secondStarted;
+  stepped.runs[1]?.res.end("second");
+  await second;
+  stepped.runs[0]?.res.end("first");
+
+  expect(await first).toMatchObject({ status: 200, text: "second" });
+  expect(events.all).toEqual([{ type: "lease-lost", key: locked[0], reason: "taken" }]);
+});
+
 test("P2: a response that is stored when its lease is over is answered, and the loss is told", async () => {
   using clock = fakeClock();
   using events = listen();

@@ -194,6 +194,20 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "No server answers these commands with anything else; the line says so in words, should one do.",
   },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'if (round === undefined) throw new Error("Bug! Redlock claims outside of a round."); → if (false) throw new Error("Bug! Redlock claims outside of a round.");',
+    ],
+    why: "It cannot happen; the line says so in words, should it.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'if (late === "granted") node.release(key, token).catch(() => {}); → if (true) node.release(key, token).catch(() => {});',
+    ],
+    why: "Performance only: to give back what was not granted changes nothing.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

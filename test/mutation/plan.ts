@@ -55,7 +55,7 @@ const PLAN: Readonly<Record<string, Stages>> = {
   "stores/redlock/locks.ts": QUORUM,
   "stores/redlock/ballot.ts": QUORUM,
   "stores/redis/endpoint.ts": [...REDIS, ["redlock/outages"]],
-  "stores/redis/value.ts": REDIS,
+  "stores/redis/value.ts": [...REDIS, ["redis/list"]],
   "stores/redis/commands.ts": REDIS,
   "stores/memory.ts": MEMORY,
   "stores/memory/entries.ts": MEMORY,
