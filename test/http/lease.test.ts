@@ -475,6 +475,7 @@ test("jumps of the wall clock change nothing about leases", async () => {
 
 test("a claim that took longer than its own lease is not used: nothing runs, the key is free", async () => {
   using clock = fakeClock();
+  using events = listen();
   const store = memoryStore();
   let slow = true;
   const lock: Store["lock"] = async (key, fingerprint, leaseMs) => {
@@ -493,6 +494,8 @@ test("a claim that took longer than its own lease is not used: nothing runs, the
 
   expect(await server.send({ key: "k" })).toMatchObject({ status: 503 });
   expect(runs).toBe(0);
+  // Nothing ran, so nothing was given up.
+  expect(events.all).toEqual([]);
   slow = false;
   expect(await server.send({ key: "k" })).toMatchObject({ status: 200 });
   await clock.advance(0);

@@ -208,6 +208,22 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "Performance only: to give back what was not granted changes nothing.",
   },
+  {
+    file: "src/idempotency.ts",
+    mutants: [
+      "if (statusMessage !== undefined) response.statusMessage = statusMessage; → if (true) response.statusMessage = statusMessage;",
+      "if (trailers !== undefined) response.trailers = trailers; → if (true) response.trailers = trailers;",
+      "if (tombstone !== undefined) response.tombstone = tombstone; → if (true) response.tombstone = tombstone;",
+    ],
+    why: "A field that is undefined is as good as none to every store.",
+  },
+  {
+    file: "stores/redis/commands.ts",
+    mutants: [
+      "const isMixing = client.options.enableAutoPipelining === true; → const isMixing = true;",
+    ],
+    why: "Performance only: what is sent around auto-pipelining where there is none is sent at once, as without.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

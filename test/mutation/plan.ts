@@ -43,6 +43,7 @@ const PROTOCOL: Stages = [
     "lambda/function",
     "http/server-timing",
     "http/streaming",
+    "http/recorder",
     "unit/otel",
   ],
 ];
