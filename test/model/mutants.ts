@@ -91,12 +91,6 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     from: 'case "unavailable":\n        throw unavailable("set", verdict.errors);',
     to: 'case "unavailable":\n        void this.delete(key).catch(() => {});\n        throw unavailable("set", verdict.errors);',
   },
-  "grants in vain are kept": {
-    store: "redlock",
-    file: LOCKS,
-    from: "} else if (round === undefined || (await isInVain(round, node))) {",
-    to: "} else if (round === undefined) {",
-  },
   "a minority's holder tells its fingerprint": {
     store: "redlock",
     file: DECISIONS,
