@@ -7,7 +7,6 @@ export interface Mutant extends Mutation {
 
 const DECISIONS = "stores/redlock/decisions.ts";
 const QUORUM = "stores/redlock/quorum.ts";
-const LOCKS = "stores/redlock/locks.ts";
 const TWIN = "test/model/twin.ts";
 const VOTER = "stores/redlock/voter.ts";
 const PROTOCOL = "src/idempotency.ts";
