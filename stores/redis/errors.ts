@@ -17,6 +17,14 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /^(CLUSTERDOWN|TRYAGAIN|ASK|LOADING|MASTERDOWN|NOREPLICAS|BUSY)/,
     "It recovers by itself when the servers do.",
   ],
+  [
+    /^(Command timed out|Socket timeout)/,
+    "The server hangs, or is slower than commandTimeout and socketTimeout of the client: see its load and SLOWLOG, and the network.",
+  ],
+  [
+    /^(All sentinels are unreachable|Failed to refresh slots cache)|\b(ECONNREFUSED|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)\b/,
+    "Check that the server runs, its address, and the network to it.",
+  ],
 ];
 
 /**

@@ -33,6 +33,8 @@ export class Voter {
   #pauseMs = FIRST_PAUSE_MS;
   /** On the `performance.now()` clock. */
   #nextProbeAt = 0;
+  /** The look that is being waited for, or the last one that was. */
+  #awaited: Promise<void> | undefined;
 
   constructor(endpoint: RedisEndpoint, marker: Marker, options: VoterOptions) {
     this.name = options.name;
@@ -51,8 +53,8 @@ export class Voter {
     onLate?: (answer: T, endpoint: RedisEndpoint) => void,
   ): Promise<T> {
     if (this.#isDown) {
-      void this.#probe();
-      throw this.#failure("is known to be down");
+      await this.#probe();
+      if (this.#isDown) throw this.#failure("is known to be down");
     }
     try {
       return await this.#within(this.#vote(call), onLate);
@@ -88,12 +90,16 @@ export class Voter {
     return new Promise((resolve, reject) => {
       let state: "open" | "settled" | "late" = "open";
       const giveUp = (): void => {
-        if (state === "settled") return;
         state = "late";
         reject(new TimedOut(`no answer within ${this.#timeoutMs} ms`));
       };
-      // After a pause of this process its timers run before it reads what has long been answered: it looks once more.
-      const timer = setTimeout(() => setImmediate(giveUp), this.#timeoutMs);
+      const endsAt = performance.now() + this.#timeoutMs;
+      // After a pause of this process its timers run before it reads what has long been answered, or even sends what it had
+      // held back: the node gets that time once more.
+      let timer = setTimeout(() => {
+        const pausedMs = Math.min(performance.now() - endsAt, this.#timeoutMs);
+        timer = setTimeout(giveUp, pausedMs);
+      }, this.#timeoutMs);
       answer.then(
         (value) => {
           clearTimeout(timer);
@@ -118,10 +124,22 @@ export class Voter {
     this.#nextProbeAt = performance.now() + FIRST_PAUSE_MS;
   }
 
-  async #probe(): Promise<void> {
-    if (performance.now() < this.#nextProbeAt) return;
-    // One at a time.
-    this.#nextProbeAt = Number.POSITIVE_INFINITY;
+  /**
+   * Looks whether the node is back, if it is time to. Nobody waits for that, but who comes when nobody has looked for long:
+   * the node may have been back for hours, and with it the majority.
+   */
+  #probe(): Promise<void> | undefined {
+    const lateMs = performance.now() - this.#nextProbeAt;
+    if (lateMs >= 0) {
+      // One at a time.
+      this.#nextProbeAt = Number.POSITIVE_INFINITY;
+      const probe = this.#ping();
+      this.#awaited = lateMs > LONGEST_PAUSE_MS ? probe : undefined;
+    }
+    return this.#awaited;
+  }
+
+  async #ping(): Promise<void> {
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
     try {
       await this.#within(this.#endpoint.ping());

@@ -7,7 +7,6 @@ export interface Mutant extends Mutation {
 
 const DECISIONS = "stores/redlock/decisions.ts";
 const QUORUM = "stores/redlock/quorum.ts";
-const LOCKS = "stores/redlock/locks.ts";
 const TWIN = "test/model/twin.ts";
 const VOTER = "stores/redlock/voter.ts";
 const PROTOCOL = "src/idempotency.ts";
@@ -90,12 +89,6 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
     file: QUORUM,
     from: 'case "unavailable":\n        throw unavailable("set", verdict.errors);',
     to: 'case "unavailable":\n        void this.delete(key).catch(() => {});\n        throw unavailable("set", verdict.errors);',
-  },
-  "grants in vain are kept": {
-    store: "redlock",
-    file: LOCKS,
-    from: "} else if (round === undefined || (await isInVain(round, node))) {",
-    to: "} else if (round === undefined) {",
   },
   "a minority's holder tells its fingerprint": {
     store: "redlock",

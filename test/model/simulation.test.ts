@@ -52,6 +52,6 @@ describe("what must be seen", () => {
   it("a node that comes back without its data and votes on costs a quorum its agreement", async () => {
     const args = ["--store", "redlock", "--seeds", "2000", "--amnesia", "--quarantineMs", "0"];
     const { violations } = await simulate(program, ...args, "--first");
-    expect(violations.join("\n")).toMatch(/ P1 .* P3 /s);
+    expect(violations.join("\n")).toMatch(/ P1 /);
   }, 60_000);
 });

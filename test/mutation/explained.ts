@@ -38,6 +38,14 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "A refusal is an answer: its text is for who debugs, and reaches nobody.",
   },
   {
+    file: "stores/redlock/voter.ts",
+    mutants: [
+      "if (lateMs >= 0) { → if (lateMs > 0) {",
+      "this.#awaited = lateMs > LONGEST_PAUSE_MS ? probe : undefined; → this.#awaited = lateMs >= LONGEST_PAUSE_MS ? probe : undefined;",
+    ],
+    why: "A single instant of a clock that counts in parts of microseconds.",
+  },
+  {
     file: "stores/memory/entries.ts",
     mutants: [
       "for (let left = REAPED_PER_WRITE; left > 0; left -= 1) { → for (let left = REAPED_PER_WRITE; left >= 0; left -= 1) {",
@@ -103,6 +111,11 @@ export const EXPLAINED: readonly Explanation[] = [
       "if (standing !== undefined) await this.#calls.send(DeleteItemCommand, this.#at(key), deadline); → if (true) await this.#calls.send(DeleteItemCommand, this.#at(key), deadline);",
     ],
     why: "A deletion of nothing costs a write unit, and deletes nothing.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: ["if (known !== undefined) return known; → if (false) return known;"],
+    why: "Performance only: an expression is taken apart again.",
   },
   {
     file: "src/idempotency.ts",

@@ -102,6 +102,27 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
       return redisStore(await connected(server.port));
     },
   },
+  "a server that hangs": {
+    says: /(Command timed out|Socket timeout).*SLOWLOG/,
+    make: async () => {
+      const server = await started({});
+      const client = await connected(server.port);
+      await server.stop();
+      return redisStore(client);
+    },
+  },
+  "a server that is gone": {
+    says: /ECONNREFUSED.* Check that the server runs/,
+    make: async () => await notConnected("redis://127.0.0.1:1"),
+  },
+  "a Cluster that is gone": {
+    says: /Failed to refresh slots cache.* Check that the server runs/,
+    make: async () => await notConnected("redis+cluster://127.0.0.1:1"),
+  },
+  "sentinels that are gone": {
+    says: /sentinels are unreachable.* Check that the server runs/,
+    make: async () => await notConnected("redis+sentinel://127.0.0.1:1/main"),
+  },
   "a cluster without slots": {
     says: /CLUSTERDOWN .*recovers by itself/,
     make: async () => {

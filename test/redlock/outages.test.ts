@@ -23,6 +23,9 @@ import {
 } from "./stage.js";
 import { named } from "../redis/clients.js";
 
+/** Longer than the longest pause between two looks at a node that is down. */
+const A_WHILE_MS = 2_500;
+
 let masters: RedisMasters;
 let nodes: readonly RedisNode[];
 
@@ -337,6 +340,19 @@ describe("a majority", () => {
     },
   );
 
+  test("that hung while nobody asked for anything is used by the first request after its return", async () => {
+    const { store, proxies, ready } = await proxied(nodes);
+    const majority = proxies.slice(1);
+    for (const proxy of majority) proxy.hang();
+    await failure(claim(store, freshKey()));
+    await Promise.all(majority.map((proxy) => proxy.heal()));
+    await ready();
+
+    await sleep(A_WHILE_MS);
+
+    expect(await claim(store, freshKey())).toMatchObject({ state: "acquired" });
+  });
+
   // Nothing but the store's breaker can be as fast afterwards: the connection itself stays open for a minute.
   test.each<[whose: string, timeoutMs: number, options: PartyOptions]>([
     ["the store's", 2_000, { nodeTimeoutMs: 2_000, connect: PATIENT }],
@@ -352,7 +368,9 @@ describe("a majority", () => {
       expect(first.ms).toBeGreaterThan(timeoutMs * 0.95);
       const { ms } = await timed(
         (async () => {
-          for (let turn = 0; turn < 20; turn += 1) {
+          // Beyond the first look at whether it is back, for which nobody waits.
+          const lookedFor = performance.now() + 400;
+          for (let turn = 0; turn < 20 || performance.now() < lookedFor; turn += 1) {
             const mine = await acquired(claim(store, freshKey()));
             expect(await store.extend(mine, LONG_MS)).toBe(true);
             expect(await store.set(mine, answer(), LONG_MS)).toEqual({ state: "stored" });
