@@ -173,8 +173,8 @@ test("the kits compared are those of the README, and each has a section on movin
 
 test("the checks find links and sections", () => {
   const page =
-    "# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]";
+    '# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]\n<img src="j.png">';
 
   expect(anchors(page)).toEqual(["#one-two-three"]);
-  expect(links(page)).toEqual(["b.md#c", "e.png"]);
+  expect(links(page)).toEqual(["b.md#c", "e.png", "j.png"]);
 });
