@@ -83,13 +83,16 @@ export function parseOptions<T extends object>(
   relations: (options: T) => Iterable<string> = () => [],
 ): T {
   if (given !== undefined && (typeof given !== "object" || given === null)) {
-    throw new OptionsError(subject, [`options must be an object, got ${show(given)}`]);
+    // Not its value: it may be the secret that belongs into an option.
+    throw new OptionsError(subject, [
+      `options must be an object, got ${given === null ? "null" : `a ${typeof given}`}`,
+    ]);
   }
   const known = Object.entries(rules) as [keyof T & string, OptionRule<unknown>][];
   const options: Partial<Record<keyof T, unknown>> = {};
   const mistakes = Object.keys(given ?? {})
     .filter((name) => !Object.hasOwn(rules, name))
-    .map((name) => `unknown option '${name}', known are ${known.map(([k]) => k).join(", ")}`);
+    .map((name) => `unknown option ${show(name)}, known are ${known.map(([k]) => k).join(", ")}`);
   for (const [name, rule] of known) {
     const chosen: unknown = given?.[name];
     const wrong = chosen === undefined ? undefined : rule.check(chosen);

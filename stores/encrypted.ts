@@ -1,6 +1,6 @@
 /** A front for any store: what was answered is encrypted before the store sees it. */
 import { OptionsError } from "../src/errors.js";
-import { custom, flag, parseOptions, type Given } from "../src/options.js";
+import { custom, parseOptions, type Given } from "../src/options.js";
 import type { CachedResponse, LockResult, SetResult, Store } from "../src/store.js";
 import { isKeyId, keyBytes, Sealer, type KeyBytes } from "./encrypted/sealer.js";
 
@@ -95,7 +95,7 @@ function parse(options: EncryptionOptions): EncryptionSettings {
     {
       keys: custom({}, "", unseen),
       current: custom("", "", unseen),
-      acceptUnencrypted: flag(false),
+      acceptUnencrypted: custom(false, "", unseen),
     },
     mistakesIn,
   );
@@ -106,7 +106,8 @@ function unseen(): boolean {
   return true;
 }
 
-function* mistakesIn({ keys, current }: EncryptionSettings): Iterable<string> {
+function* mistakesIn(settings: EncryptionSettings): Iterable<string> {
+  const { keys, current, acceptUnencrypted } = settings;
   const entries = typeof keys === "object" ? Object.entries(keys) : [];
   if (entries.length === 0) yield "keys must be an object of ids and keys, one of them at least";
   if (!entries.every(([id]) => isKeyId(id))) {
@@ -116,4 +117,5 @@ function* mistakesIn({ keys, current }: EncryptionSettings): Iterable<string> {
     yield "each key must have 32 bytes: a Uint8Array, or base64 (openssl rand -base64 32)";
   }
   if (!entries.some(([id]) => id === current)) yield "current must be the id of one of the keys";
+  if (typeof acceptUnencrypted !== "boolean") yield "acceptUnencrypted must be true or false";
 }

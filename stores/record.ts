@@ -1,11 +1,11 @@
 /**
  * The binary frame in which stores keep a record: the response, and the token of the lease that wrote it.
  *
- *     0  u8   magic                26  token, latin1
- *     1  u8   version               …  table: lengths and counts, LEB128
- *     2  u8   flags                 …  text: the strings of the table, one after the other
- *     3  u8   token length          …  body, raw
- *     4  u16  status
+ *     0  u8   magic                26  u32  CRC-32 of all the other bytes
+ *     1  u8   version              30  token, latin1
+ *     2  u8   flags                 …  table: lengths and counts, LEB128
+ *     3  u8   token length          …  text: the strings of the table, one after the other
+ *     4  u16  status                …  body, raw
  *     6  f64  timestamp
  *    14  f64  expiresAt
  *    22  u32  body length          (numbers are big-endian)
@@ -15,6 +15,7 @@
  * gives and takes in headers, or UTF-16 where a character needs it: between them they keep every JavaScript string,
  * lone surrogates too, which UTF-8 would not. One record always makes the same bytes, so copies can be compared.
  */
+import { crc32 } from "node:zlib";
 import { StoreUnavailableError } from "../src/errors.js";
 import type { CachedResponse, HeaderFields, TombstoneReason } from "../src/store.js";
 
@@ -25,7 +26,8 @@ export interface StoredRecord {
 }
 
 /** Where the token begins; its length is the byte at 3. Fixed, so that a script in a server can compare it. */
-export const TOKEN_OFFSET = 26;
+export const TOKEN_OFFSET = 30;
+const CHECKSUM_AT = 26;
 
 // Not a printable character, so that text of another program is refused at its first byte.
 const MAGIC = 0xd1;
@@ -88,6 +90,7 @@ export function encodeRecord(
   writeTable(frame, tableAt, table);
   frame.write(text, textAt, wide ? "utf16le" : "latin1");
   frame.set(body, bodyAt);
+  frame.writeUInt32BE(checksumOf(frame), CHECKSUM_AT);
   return frame;
 }
 
@@ -129,6 +132,8 @@ export function decodeRecord(bytes: Uint8Array): StoredRecord {
   const token = frame.toString("latin1", TOKEN_OFFSET, tableAt);
   const wrong = unstorable(token, response);
   if (wrong !== undefined) throw damaged(wrong);
+  // Last, so that what can be said more exactly is: here nothing else would tell a wrong answer from the right one.
+  if (frame.readUInt32BE(CHECKSUM_AT) !== checksumOf(frame)) throw damaged("its checksum is wrong");
   return { token, response };
 }
 
@@ -150,6 +155,11 @@ export function decodeHead(frame: Buffer): RecordHead {
     expiresAt: frame.readDoubleBE(14),
     ...(tombstone === undefined ? {} : { tombstone }),
   };
+}
+
+/** Against accidents, not against forgery: for that there is `encryptedStore`. */
+function checksumOf(frame: Buffer): number {
+  return crc32(frame.subarray(TOKEN_OFFSET), crc32(frame.subarray(0, CHECKSUM_AT)));
 }
 
 /** What a frame cannot hold, checked on the way in and again on the way out. */

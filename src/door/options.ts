@@ -46,7 +46,7 @@ export function doorRules<Original>(
   return {
     ...protocolRules(given),
     ...identityRules<Original>(),
-    docsUrl: custom(DEFAULT_DOCS_URL, "an http or https URL", isWebUrl),
+    docsUrl: custom(DEFAULT_DOCS_URL, "an http or https URL, percent-encoded", isWebUrl),
     statusCodes: custom(
       {},
       `an object of error codes (${ERROR_CODES.join(", ")}) and statuses from 400 to 599`,
@@ -75,8 +75,11 @@ export function parseDoorOptions<Original>(
   return parseOptions(subject, given, doorRules(given), protocolRelations);
 }
 
+/** RFC 3986, appendix C: what a URL never has in it, and what would end it within the angle brackets of `Link`. */
+const WEB_URL = /^https?:[!-;=?-~]+$/i;
+
 function isWebUrl(value: unknown): boolean {
-  return typeof value === "string" && URL.canParse(value) && /^https?:/i.test(value);
+  return typeof value === "string" && WEB_URL.test(value) && URL.canParse(value);
 }
 
 function isStatusCodes(value: unknown): boolean {

@@ -69,7 +69,8 @@ const RETRYABLE: ReadonlySet<number> = new Set([408, 425, 429]);
 
 /** Rules to parse {@link ProtocolOptions} with; `storeTimeoutMs` depends on the lease that is given. */
 export function protocolRules(given?: Given<ProtocolOptions>): OptionRules<ProtocolOptions> {
-  const leaseMs = given?.leaseMs ?? DEFAULT_LEASE_MS;
+  // What is no number is for its own rule to refuse.
+  const leaseMs = Number.isFinite(given?.leaseMs) ? (given?.leaseMs as number) : DEFAULT_LEASE_MS;
   const storeTimeoutMs = Math.min(
     DEFAULT_STORE_TIMEOUT_MS,
     Math.floor(leaseMs / STORE_CALLS_PER_LEASE),

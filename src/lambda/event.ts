@@ -43,6 +43,7 @@ export function readEvent(event: HttpEvent): EventRequest {
   const { requestContext, httpMethod, path, rawPath, rawQueryString, ...raw } = (event ??
     {}) as RawEvent;
   const { http, elb } = (requestContext ?? {}) as { http?: { method?: unknown }; elb?: unknown };
+  if (!hasFieldsOfText(raw)) throw unknownEvent();
   if (typeof http?.method === "string") {
     const query = pairsOf(text(rawQueryString));
     return { kind: "http", method: http.method, url: urlOf(rawPath, query) };
@@ -52,14 +53,40 @@ export function readEvent(event: HttpEvent): EventRequest {
   const single = Object.entries(raw.queryStringParameters ?? {}).map(
     ([name, value]) => [name, [value]] as const,
   );
-  const query = (listed.length > 0 ? listed : single).flatMap(([name, values = []]) =>
-    values.map((value = ""): Pair => [name, value]),
+  const query = (listed.length > 0 ? listed : single).flatMap(([name, values]) =>
+    (values ?? []).map((value): Pair => [name, value ?? ""]),
   );
   // A balancer hands the query on as it was sent, REST decodes it.
   if (elb === undefined)
     return { kind: "rest", method: httpMethod, url: urlOf(path, query.map(encoded)) };
   const kind = raw.multiValueHeaders == null ? "alb" : "alb-multi";
   return { kind, method: httpMethod, url: urlOf(path, query.map(reencoded)) };
+}
+
+/** Senders write nothing else; whoever writes an event by hand, for a test, may take a number for a key. */
+function hasFieldsOfText(event: Omit<RawEvent, "requestContext">): boolean {
+  return (
+    hasOnly(event.headers, isText) &&
+    hasOnly(event.multiValueHeaders, isListOfTexts) &&
+    hasOnly(event.queryStringParameters, isText) &&
+    hasOnly(event.multiValueQueryStringParameters, isListOfTexts)
+  );
+}
+
+function hasOnly(fields: unknown, accepts: (value: unknown) => boolean): boolean {
+  if (fields === undefined || fields === null) return true;
+  return (
+    typeof fields === "object" &&
+    Object.values(fields).every((value) => value === undefined || value === null || accepts(value))
+  );
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string";
+}
+
+function isListOfTexts(value: unknown): boolean {
+  return Array.isArray(value) && value.every(isText);
 }
 
 function unknownEvent(): IdempotencyError {

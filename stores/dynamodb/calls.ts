@@ -64,6 +64,7 @@ export class Calls {
     deadline: Deadline,
     bulky = false,
   ): Promise<Output> {
+    let reason: unknown;
     for (let attempt = 1; ; attempt += 1) {
       const leftMs = deadline - performance.now();
       const limitMs = bulky ? leftMs : Math.min(leftMs, this.#options.requestTimeoutMs);
@@ -72,7 +73,10 @@ export class Calls {
       try {
         return await this.#attempt(new Request(input), limitMs);
       } catch (error) {
-        if (!isRetryable(error as SdkError) || !(await backOff(attempt, deadline))) throw error;
+        // Of an attempt that was cut short by the deadline no reply says nothing: what failed before does.
+        if (reason === undefined || limitMs < leftMs || !(error instanceof OutOfTime))
+          reason = error;
+        if (!isRetryable(error as SdkError) || !(await backOff(attempt, deadline))) throw reason;
       }
     }
   }
@@ -87,14 +91,20 @@ export class Calls {
     this.#listenTo(command);
     // Not `AbortSignal.timeout`, which cannot be called off: each would live on for its whole time.
     const abort = new AbortController();
-    const timer = setTimeout(() => abort.abort(), limitMs);
+    let timer: NodeJS.Timeout | undefined;
+    const expired = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        abort.abort();
+        reject(outOfTime(limitMs));
+      }, limitMs);
+    });
     try {
-      const output = await client.send(command as never, { abortSignal: abort.signal });
+      // The signal alone ends requests that are on their way, and not the wait for credentials to sign them with.
+      const sent = client.send(command as never, { abortSignal: abort.signal });
+      const output = await Promise.race([sent, expired]);
       // Where the date of replies cannot be seen, there is only this process's own.
       if (!this.clock.known) this.clock.trustOwn();
       return output as Output;
-    } catch (error) {
-      throw abort.signal.aborted ? outOfTime(limitMs) : error;
     } finally {
       clearTimeout(timer);
     }
@@ -145,7 +155,10 @@ export async function backOff(attempt: number, deadline: Deadline): Promise<bool
   return performance.now() < deadline;
 }
 
-function outOfTime(limitMs: number): Error {
-  const message = `no reply within ${Math.round(limitMs)} ms`;
-  return Object.assign(new Error(message), { name: "TimeoutError" });
+class OutOfTime extends Error {
+  override readonly name = "TimeoutError";
+}
+
+function outOfTime(limitMs: number): OutOfTime {
+  return new OutOfTime(`no reply within ${Math.round(limitMs)} ms`);
 }

@@ -42,6 +42,14 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     /^(UnrecognizedClient|InvalidSignature|IncompleteSignature|MissingAuthenticationToken|ExpiredToken|CredentialsProvider)/,
     "Check the credentials of the client.",
   ],
+  [
+    /^TimeoutError/,
+    "Check the network to DynamoDB and the source of the credentials; where both are just slow, raise requestTimeoutMs and timeoutMs.",
+  ],
+  [
+    /\b(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH)\b/,
+    "Check region and endpoint, and the network to them.",
+  ],
   [/^TransactionCanceled/, "Other requests write the same items: a retry may succeed."],
   [
     /^\w*(Throttl|Throughput|RequestLimit)/,
@@ -51,7 +59,12 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
 
 /** The parts of the SDK's errors that matter here. */
 export interface SdkError extends Error {
-  readonly $metadata?: { readonly httpStatusCode?: number; readonly attempts?: number };
+  readonly $metadata?: {
+    readonly httpStatusCode?: number;
+    readonly attempts?: number;
+    /** The reply's date tells that our clock is wrong: from now on the SDK signs by the server's. */
+    readonly clockSkewCorrected?: boolean;
+  };
   readonly $response?: { readonly statusCode?: number };
 }
 
@@ -61,6 +74,9 @@ export interface SdkError extends Error {
  */
 export function isRetryable(error: SdkError): boolean {
   if (RETRYABLE.has(error.name)) return true;
+  // Of any refusal the SDK says so where our clock is wrong, and only this one was due to it.
+  if (error.name === "InvalidSignatureException")
+    return error.$metadata?.clockSkewCorrected === true;
   if (error.message === NO_REGION) return false;
   if (/^(CredentialsProvider|Type|Range|Reference|Syntax)Error$/.test(error.name)) return false;
   const status = error.$metadata?.httpStatusCode ?? error.$response?.statusCode;
@@ -85,7 +101,9 @@ export function lockError(error: unknown): IdempotencyError {
 }
 
 function described(error: unknown): { text: string; cause: Error } {
-  const { name = "Error", message = String(error) } = error as Partial<Error>;
+  const { name = "Error", code } = error as Partial<Error & { code: string }>;
+  // Where a host has several addresses, Node's error has no message of its own.
+  const message = (error as Partial<Error>).message || code || String(error);
   const advice = ADVICE.find(([pattern]) => pattern.test(`${name}: ${message}`))?.[1] ?? "";
   const cause = Object.assign(new Error(message), { name });
   return {

@@ -4,6 +4,7 @@ import {
   GetItemCommand,
   PutItemCommand,
   UpdateItemCommand,
+  type AttributeValue,
   type Put,
 } from "@aws-sdk/client-dynamodb";
 import { StoreUnavailableError } from "../../src/errors.js";
@@ -46,9 +47,18 @@ const LEASE_GRACE_MS = 24 * 60 * 60 * 1000;
  */
 const MAX_GUESS_ERROR_MS = 500;
 
+/** What an expression refers to. */
+interface Used {
+  /** `#name` to the attribute that it stands for. */
+  readonly names: Record<string, string>;
+  readonly valueNames: readonly string[];
+}
+
 export class Register {
   readonly #calls: Calls;
   readonly #options: RegisterOptions;
+  /** By the text of the expressions, of which there are a handful. */
+  readonly #used = new Map<string, Used>();
 
   constructor(calls: Calls, options: RegisterOptions) {
     this.#calls = calls;
@@ -107,10 +117,12 @@ export class Register {
     const input = { ...this.#at(owner.key), ...this.#if(condition, owner, CLAIM, values) };
     const done = await this.#write(
       UpdateItemCommand,
-      { ...input, UpdateExpression: CLAIM, ReturnValues: "ALL_NEW" },
+      { ...input, UpdateExpression: CLAIM, ReturnValues: "ALL_OLD" },
       deadline,
     );
-    return standingIn(done.refusedBy ?? done.output?.Attributes);
+    if (done.output === undefined) return standingIn(done.refusedBy);
+    const takeover = done.output.Attributes?.["state"]?.S === "held";
+    return { kind: "held", token: owner.token, endsAt, fingerprint, takeover };
   }
 
   /** Moves the end of a lease that is not over; `false` where it is not the owner's any more. */
@@ -214,27 +226,38 @@ export class Register {
     return { ":endsAt": { N: `${endsAt}` }, ":ttl": { N: `${ttl}` } };
   }
 
-  /** DynamoDB refuses names and values that no expression uses, so they are picked from the expressions. */
   #if(condition: string, { token }: Owner, update = "", values: Item = {}) {
-    const { keyAttribute, ttlAttribute } = this.#options;
-    const names: Readonly<Record<string, string>> = { "#id": keyAttribute, "#ttl": ttlAttribute };
+    const { names, valueNames } = this.#usedIn(`${condition} ${update}`);
     const known: Item = {
       ":held": { S: "held" },
       ":token": { S: token },
       ":now": { N: `${this.#now()}` },
       ...values,
     };
-    const used = new Set(`${condition} ${update}`.match(/[#:]\w+/g));
     return {
       ConditionExpression: condition,
-      ExpressionAttributeNames: Object.fromEntries(
-        [...used].filter((at) => at.startsWith("#")).map((at) => [at, names[at] ?? at.slice(1)]),
-      ),
+      ExpressionAttributeNames: names,
       ExpressionAttributeValues: Object.fromEntries(
-        Object.entries(known).filter(([name]) => used.has(name)),
+        valueNames.map((name) => [name, known[name] as AttributeValue]),
       ),
       ReturnValuesOnConditionCheckFailure: "ALL_OLD" as const,
     };
+  }
+
+  /** DynamoDB refuses names and values that no expression uses, so they are picked from the expressions, once. */
+  #usedIn(expressions: string): Used {
+    const known = this.#used.get(expressions);
+    if (known !== undefined) return known;
+    const { keyAttribute, ttlAttribute } = this.#options;
+    const attributes: Used["names"] = { "#id": keyAttribute, "#ttl": ttlAttribute };
+    const used = [...new Set(expressions.match(/[#:]\w+/g))];
+    const names = used
+      .filter((at) => at.startsWith("#"))
+      .map((at) => [at, attributes[at] ?? at.slice(1)]);
+    const valueNames = used.filter((at) => at.startsWith(":"));
+    const found = { names: Object.fromEntries(names), valueNames };
+    this.#used.set(expressions, found);
+    return found;
   }
 
   /** Sends a conditional write. Where it is refused there is no output, but the item that stood there, if any. */

@@ -50,7 +50,7 @@ export function mistaken(mistakes: readonly string[]): OptionsError {
   return new OptionsError("The environment", mistakes);
 }
 
-/** Only what is set: an empty variable is unset, as in shells. */
+/** Only what is set and right: an empty variable is unset, as in shells, and what is wrong is compared with nothing. */
 function read(
   variables: Readonly<Record<string, Variable<unknown>>>,
   env: NodeJS.ProcessEnv,
@@ -61,8 +61,9 @@ function read(
     if (!text) return [];
     const value = valueOf(text);
     const wrong = rule.check(value);
-    if (wrong !== undefined) mistakes.push(`${variableOf(option)} ${wrong}`);
-    return [[option, value] as const];
+    if (wrong === undefined) return [[option, value] as const];
+    mistakes.push(`${variableOf(option)} ${wrong}`);
+    return [];
   });
   return Object.fromEntries(given);
 }

@@ -27,8 +27,8 @@ const LAST_PORT = 65_535;
 
 /** @throws {OptionsError} that says what is wrong and repeats nothing of the URL. */
 export function parseTarget(url: string | readonly string[]): RedisTarget {
-  if (typeof url === "string") return parseUrl(url);
-  const seeds = url.map((one) => parseUrl(one));
+  if (!Array.isArray(url)) return parseUrl(url);
+  const seeds = Array.from(url as readonly string[], parseUrl);
   const [first] = seeds;
   if (first === undefined) throw mistake("the list of URLs is empty");
   for (const seed of seeds) {
@@ -46,8 +46,9 @@ export function parseTarget(url: string | readonly string[]): RedisTarget {
   return { ...first, topology: "cluster", hosts: seeds.flatMap(({ hosts }) => hosts) };
 }
 
-function parseUrl(url: string): RedisTarget {
-  const parts = SHAPE.exec(url)?.groups;
+/** @param url Anything but a string where a variable is not set. */
+function parseUrl(url: unknown): RedisTarget {
+  const parts = typeof url === "string" ? SHAPE.exec(url)?.groups : undefined;
   if (parts === undefined) {
     throw mistake(
       "a URL must begin with redis://, rediss://, redis+sentinel:// or redis+cluster://, and name a host",

@@ -23,7 +23,7 @@ const LENGTH_DIGITS = 2;
 /** Six digits of base 36 hold every delay that a timer can. */
 const LEASE_DIGITS = 6;
 
-/** Where a record's token begins in the value, as Lua's `string.sub` counts: from 1. Its length is one byte at `from - 23`. */
+/** Where a record's token begins in the value, as Lua's `string.sub` counts: from 1. Its length is one byte at `from - 27`. */
 export const TOKEN_FROM = 1 + TOKEN_OFFSET + 1;
 
 export interface LockValue {

@@ -56,16 +56,10 @@ describe.each(BUSY.map((error) => ({ name: error.name, message: error.message, e
   "$name $message",
   ({ error }) => {
     test("is tried again until it goes away", async () => {
-      const granted = { state: { S: "held" }, token: { S: "?" }, endsAt: { N: "1e15" } };
-      dynamo
-        .on(UpdateItemCommand)
-        .rejectsOnce(error)
-        .rejectsOnce(error)
-        .resolves({ Attributes: granted });
+      dynamo.on(UpdateItemCommand).rejectsOnce(error).rejectsOnce(error).resolves({});
       dynamo.on(PutItemCommand).rejectsOnce(error).resolves({});
 
-      // By the mock the claim is somebody else's: what counts is that it was asked again.
-      expect(await store.lock("key", FINGERPRINT, LONG_MS)).toMatchObject({ state: "in-progress" });
+      expect(await store.lock("key", FINGERPRINT, LONG_MS)).toMatchObject({ state: "acquired" });
       expect(await store.set(lease, answer(), LONG_MS)).toMatchObject({ state: "stored" });
       expect(dynamo.commandCalls(UpdateItemCommand)).toHaveLength(3);
       expect(dynamo.commandCalls(PutItemCommand)).toHaveLength(2);
@@ -104,6 +98,23 @@ describe.each(WRONG.map(([error, advice]) => ({ name: error.name, error, advice 
     });
   },
 );
+
+test("an attempt that the deadline cuts short does not hide what failed before it", async () => {
+  dynamo
+    .on(PutItemCommand)
+    .rejectsOnce(refusal("ThrottlingException", 400))
+    .callsFake(() => new Promise(() => {}));
+  const set = (requestTimeoutMs: number) =>
+    dynamodbStore({ tableName: "table", client, timeoutMs: 400, requestTimeoutMs }).set(
+      lease,
+      answer(),
+      LONG_MS,
+    );
+
+  await expect(set(1_000)).rejects.toThrow(/ThrottlingException.*on-demand/);
+  await expect(set(1_000)).rejects.toThrow(/no reply within [34]\d\d ms.*raise requestTimeoutMs/);
+  await expect(set(100)).rejects.toThrow(/no reply within 100 ms/);
+});
 
 test("nothing of the reply, such as an item, is left on the error", async () => {
   const error = Object.assign(refusal("ValidationException", 400), {

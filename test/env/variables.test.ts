@@ -143,6 +143,14 @@ describe("mistakes", () => {
       }
     }
   });
+
+  test("repeat no value either where two that are wrong would contradict each other", () => {
+    const env = { ...MEMORY, IDEMPOTENCY_LEASE_MS: "zzz", IDEMPOTENCY_TTL_MS: "hunter2" };
+    expect(mistakesOf(env)).toEqual([
+      "IDEMPOTENCY_TTL_MS must be an integer from 1 to 315360000000",
+      "IDEMPOTENCY_LEASE_MS must be an integer from 100 to 2147483647",
+    ]);
+  });
 });
 
 describe("memory:", () => {

@@ -53,11 +53,19 @@ describe("recorded events", () => {
     });
   });
 
+  const bare = { httpMethod: "POST", path: "/", requestContext: {} };
+
   test.each<[string, unknown]>([
     ["SQS", { Records: [{ messageId: "1", body: "{}" }] }],
     ["EventBridge", { version: "0", id: "1", "detail-type": "paid", detail: {} }],
     ["a WebSocket", { requestContext: { connectionId: "1", routeKey: "$connect" }, body: "" }],
     ["a request without a context", { httpMethod: "POST", path: "/", headers: {} }],
+    ["a request whose key is a number", { ...bare, headers: { "Idempotency-Key": 5 } }],
+    ["one with a list of them", { ...bare, multiValueHeaders: { "Idempotency-Key": [5] } }],
+    ["one with a line for a list", { ...bare, multiValueHeaders: { "Idempotency-Key": "k" } }],
+    ["one whose query is a number", { ...bare, queryStringParameters: { a: 5 } }],
+    ["one whose queries are no lists", { ...bare, multiValueQueryStringParameters: { a: "b" } }],
+    ["one whose fields are text", { ...bare, headers: "Idempotency-Key: k" }],
     ["nothing", undefined],
     ["null", null],
     ["text", "ping"],
@@ -67,6 +75,14 @@ describe("recorded events", () => {
       code: "EVENT_UNKNOWN",
       message: expect.stringContaining("idempotentFunction"),
     });
+  });
+
+  test.each([null, undefined])("fields and values that are %s are none", async (none) => {
+    const headers = { "Idempotency-Key": "k", "Content-Type": none };
+    const fields = { multiValueHeaders: none, multiValueQueryStringParameters: { a: none } };
+    const query = { queryStringParameters: none };
+    const event = { ...bare, headers, ...fields, ...query } as unknown as HttpEvent;
+    expect(await requestOf(event)).toMatchObject({ key: "k", url: "/", contentType: undefined });
   });
 });
 

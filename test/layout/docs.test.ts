@@ -121,7 +121,7 @@ test("the handbook has every message of a store that failed, by how it begins, a
   const rows = handbook
     .split(/^### /m)
     .flatMap((section) => table(section, "Message"))
-    .flatMap(([cell = ""]) => [...cell.matchAll(/`([^`]+)`/g)])
+    .flatMap(([cell = ""]) => Array.from(cell.matchAll(/`([^`]+)`/g)))
     .map(([, message = ""]) => beginning(message));
   const messages = failures().filter((message) => message !== "");
   const agree = (one: string) => (other: string) => one.startsWith(other) || other.startsWith(one);

@@ -151,6 +151,42 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "Nobody reads that answer, as the comment above it says.",
   },
+  {
+    file: "stores/redlock/quorum.ts",
+    mutants: [
+      'if (vote === undefined || vote.kind === "lock") return { kind: "held" }; → if (vote.kind === "lock") return { kind: "held" };',
+    ],
+    why: "Every node has a vote by then; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/quorum.ts",
+    mutants: [
+      'if (vote === undefined || vote.kind === "lock") return { kind: "held" }; → if (vote === undefined) return { kind: "held" };',
+      'if (vote.kind === "down") return vote; → if (false) return vote;',
+    ],
+    why: "Performance only: the node is asked, and says itself that it is held, or down.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      "return shim !== undefined && isEmpty(votesAgainst.get(shim)); → return isEmpty(votesAgainst.get(shim));",
+    ],
+    why: "Every node has a shim; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'if (answer !== "extended") throw new Refusal(answer === "empty"); → if (answer !== "extended") throw new Refusal(true);',
+    ],
+    why: "A node that holds something else is asked to take the lease again, and refuses: one command more.",
+  },
+  {
+    file: "stores/redis/endpoint.ts",
+    mutants: [
+      'return found === undefined || (found.kind === "lock" && found.token === token) → return found === undefined || (found.token === token)',
+    ],
+    why: "A token's record is written when its claim has been answered: no claim that is waited for finds it.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

@@ -131,8 +131,12 @@ const REGISTER: readonly Mistake[] = [
   ["record, endsAt, MINE_STILL)", "record, endsAt, MINE)", "record, endsAt, EMPTY)"],
   ["...this.#if(MINE, owner) }", "}", "...this.#if(MINE_STILL, owner) }"],
   ['ReturnValuesOnConditionCheckFailure: "ALL_OLD"', 'ReturnValuesOnConditionCheckFailure: "NONE"'],
-  ['ReturnValues: "ALL_OLD"', 'ReturnValues: "NONE"'],
-  ['"ALL_NEW"', '"ALL_OLD"'],
+  ['{ ...put, ReturnValues: "ALL_OLD" }', '{ ...put, ReturnValues: "NONE" }'],
+  [
+    'CLAIM, ReturnValues: "ALL_OLD"',
+    'CLAIM, ReturnValues: "NONE"',
+    'CLAIM, ReturnValues: "ALL_NEW"',
+  ],
   [
     "Math.round(this.#calls.clock.now()) - this.#options.clockSkewMs",
     "Math.round(this.#calls.clock.now())",

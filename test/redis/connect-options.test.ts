@@ -71,6 +71,9 @@ describe("URLs", () => {
     [["redis://a", "rediss://b"], /same scheme/],
     [["redis://:secret@a", "redis://b"], /same scheme, user and password/],
     [["redis://a/0", "redis://b/1"], /database 0 only/],
+    // JavaScript passes what is not set.
+    [undefined as never, /must begin with/],
+    [["redis://a", undefined as never], /must begin with/],
   ])("%j is refused without repeating any of it", (url, message) => {
     const connect = (): unknown => connectRedis(url, lazy);
 

@@ -305,6 +305,24 @@ describe("records on a minority of nodes", () => {
     expect(await store.get(key)).toEqual(response);
   });
 
+  test("one that nobody confirms to have adopted is not answered, though the third node has another", async () => {
+    const { store, proxies, ready } = await proxied(nodes);
+    const [first, second, third] = three(nodes);
+    const key = freshKey();
+    await plant([first], key, { token: "died", response: answer() });
+    await plant([third], key, { token: "died too", response: answer() });
+    const cut = three(proxies)[1].cutAfterRequest(named("EVALSHA"));
+
+    expect(await failure(claim(store, key))).toMatchObject({ code: "STORE_UNAVAILABLE" });
+    await cut;
+    await ready();
+
+    // It was adopted all the same, and stays.
+    const response = await completed(claim(store, key));
+    expect(await completed(claim((await party(nodes)).store, key))).toEqual(response);
+    expect(await standing([second], key)).toEqual(["R"]);
+  });
+
   test("what a dying writer got to one node only is adopted", async () => {
     const dying = await proxied(nodes);
     const { store } = await party(nodes);

@@ -21,6 +21,7 @@ import {
   three,
   warm,
 } from "./stage.js";
+import { named } from "../redis/clients.js";
 
 let masters: RedisMasters;
 let nodes: readonly RedisNode[];
@@ -183,6 +184,22 @@ describe("a lease", () => {
     expect(await store.extend(lease, LONG_MS)).toBe(false);
 
     expect(await standing(nodes, key)).toEqual(["-", "-", "L"]);
+  });
+
+  test("is not kept by a node that was asked to take it again and did not say that it has", async () => {
+    const { store, proxies } = await proxied(nodes);
+    const [, second, third] = three(proxies);
+    const key = freshKey();
+    const lease = await acquired(claim(store, key));
+    await expect.poll(() => standing(nodes, key)).toEqual(["L", "L", "L"]);
+    await nodes[1]?.command("DEL", PREFIX + key);
+    await third.refuse();
+    const cut = second.cutAfterRequest(named("SET"));
+
+    expect(await failure(store.extend(lease, LONG_MS))).toMatchObject({
+      code: "STORE_UNAVAILABLE",
+    });
+    await cut;
   });
 
   test("is lost where a majority has another's, and is not put on a node that is empty", async () => {

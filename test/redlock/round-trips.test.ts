@@ -56,7 +56,10 @@ describe("a node is sent", () => {
     const key = freshKey();
     await acquired(claim((await party(nodes)).store, key));
 
-    expect(await claim(client.store, key)).toMatchObject({ state: "in-progress" });
+    const found = await claim(client.store, key);
+    if (found.state !== "in-progress") expect.fail(`The claim was ${found.state}.`);
+    expect(found.fingerprint).toBe(FINGERPRINT);
+    expect(found.retryAfterMs).toBeGreaterThanOrEqual(LONG_MS);
 
     expect(await sent(client)).toEqual(onEach({ SET: 1, roundTrips: 1 }));
   });

@@ -43,6 +43,9 @@ test.each([
   ["headerName", ""],
   ["docsUrl", "not a url"],
   ["docsUrl", "javascript:alert(1)"],
+  ["docsUrl", "https://exämple.org/"],
+  ["docsUrl", "https://example.org/a\nb"],
+  ["docsUrl", "https://example.org/>; rel=next"],
   ["statusCodes", { KEY_REUSED: 200 }],
   ["statusCodes", { NO_SUCH_CODE: 400 }],
   ["statusCodes", null],
@@ -74,6 +77,18 @@ test("every mistake is named at once, unknown names among them", () => {
 
 test.each([null, 5, "fast"])("options that are no object are refused: %j", (options) => {
   expect(mistakesOf(options)).toEqual([expect.stringContaining("must be an object")]);
+});
+
+test.each([
+  ["a BigInt", 10_000n],
+  ["a symbol", Symbol("10000")],
+  ["an object that is no number either", Object.create(null)],
+])("the lease, by which another option is judged, cannot be %s", (_, leaseMs: unknown) => {
+  expect(mistakesOf({ leaseMs })).toEqual([expect.stringMatching(/^leaseMs must be an integer/)]);
+});
+
+test("what stands where options should is not repeated: it may belong into one", () => {
+  expect(mistakesOf("hunter2").join()).not.toContain("hunter2");
 });
 
 test("an error message does not repeat long or secret values", () => {

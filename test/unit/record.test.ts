@@ -130,6 +130,7 @@ describe("a record's frame", () => {
         "4278bcfe56800000",
         "4278bcfe65260000", // timestamp, expiresAt
         "00000004", // body length
+        "462bc10e", // CRC-32 of the rest
         Buffer.from("0123456789abcdef").toString("hex"),
         "0204010802010101", // table
         Buffer.from("fpMadeLocation/1Té", "latin1").toString("hex"),
@@ -176,6 +177,20 @@ describe("a frame that is not whole or not ours", () => {
     );
   });
 
+  it("is refused whichever of its bits are flipped, in the body too", () => {
+    const flips = fc.uniqueArray(fc.nat(), { minLength: 1, maxLength: 3 });
+    fc.assert(
+      fc.property(record, flips, (given, bits) => {
+        const frame = encodeRecord(given);
+        const flipped = new Set(bits.map((bit) => bit % (frame.length * 8)));
+        for (const bit of flipped)
+          frame.writeUInt8(frame.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+        expect(() => decodeRecord(frame)).toThrow(StoreUnavailableError);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
   it("is refused or decodes to something valid, whatever bytes are changed", () => {
     const change = fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 }));
     fc.assert(
@@ -209,6 +224,8 @@ describe("a frame that is not whole or not ours", () => {
     ["status 0", changed(4, 0xff), /status code is 65481/],
     ["a time that is none", changed(6, 0x7f).fill(0xff, 6, 14), /timestamp NaN/],
     ["a body that is not there", changed(22, 0xff), /lengths add up/],
+    ["another body", changed(encodeRecord(sample).length - 1, 0), /checksum is wrong/],
+    ["another checksum", changed(26, 0), /checksum is wrong/],
     ["a wrong text length", changed(TOKEN_OFFSET + 16, 3), /lengths add up/],
     ["a length beyond all", changed(0, 0xd1).fill(0xff, TOKEN_OFFSET + 16), /out of range/],
   ])("tells what is wrong: %s", (_what, bytes, message) => {
