@@ -112,7 +112,8 @@ async function installedByNpm(...drivers: string[]): Promise<string> {
   return home;
 }
 
-const DRIVERS = ["ioredis", "redlock", "@aws-sdk", "@middy", "@opentelemetry"];
+/** As npm names their folders. */
+const DRIVERS = new Set(["ioredis", "redlock", "@aws-sdk", "@middy", "@opentelemetry"]);
 
 describe.each(USERS)("who uses $user", ({ drivers, entry, use }) => {
   const made = use.slice(0, use.indexOf("("));
@@ -127,7 +128,7 @@ describe.each(USERS)("who uses $user", ({ drivers, entry, use }) => {
     const names = await readdir(join(home, "node_modules"));
     const wanted = drivers.map((driver) => driver.split("/")[0]);
     expect(names).toContain("idempotency-kit");
-    expect(names.filter((name) => DRIVERS.includes(name))).toEqual(wanted);
+    expect(names.filter((name) => DRIVERS.has(name))).toEqual(wanted);
   });
 
   it("imports it", async () => {
