@@ -155,9 +155,12 @@ function recordsIn(votes: readonly ({ kind: string } | undefined)[]): Holding[] 
     if (known === undefined) records.push({ record: vote, holders: 1 });
     else records[at] = { record: known.record, holders: known.holders + 1 };
   }
-  return records.toSorted(
-    (a, b) => b.holders - a.holders || Buffer.compare(a.record.bytes, b.record.bytes),
-  );
+  return records.toSorted((a, b) => b.holders - a.holders || byToken(a.record, b.record));
+}
+
+/** Any order would do that all processes share: each record has a token of its own. */
+function byToken(a: RecordValue, b: RecordValue): number {
+  return Buffer.compare(Buffer.from(a.token), Buffer.from(b.token));
 }
 
 /** The different holders among the votes, those of most nodes first. */

@@ -130,7 +130,7 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
   "a response that cannot be stored is forgotten": {
     store: "redis",
     file: PROTOCOL,
-    from: "const settled = this.#pending.hold({ ...keeping, until: holder.until, deadline, error });",
+    from: "const settled = this.#pending.hold({ ...keeping, until: heartbeat.endsAt, deadline, error });",
     to: "const settled = undefined;\n      await this.#store.unlock(lease, deadline).catch(() => {});",
   },
   "a wait has no end": {

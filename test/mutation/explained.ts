@@ -187,6 +187,13 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "A token's record is written when its claim has been answered: no claim that is waited for finds it.",
   },
+  {
+    file: "stores/redis/endpoint.ts",
+    mutants: [
+      "if (Buffer.isBuffer(answer)) return readValue(answer); → if (true) return readValue(answer);",
+    ],
+    why: "No server answers these commands with anything else; the line says so in words, should one do.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

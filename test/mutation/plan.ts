@@ -54,7 +54,7 @@ const PLAN: Readonly<Record<string, Stages>> = {
   "stores/redlock/quorum.ts": QUORUM,
   "stores/redlock/locks.ts": QUORUM,
   "stores/redlock/ballot.ts": QUORUM,
-  "stores/redis/endpoint.ts": REDIS,
+  "stores/redis/endpoint.ts": [...REDIS, ["redlock/outages"]],
   "stores/redis/value.ts": REDIS,
   "stores/redis/commands.ts": REDIS,
   "stores/memory.ts": MEMORY,

@@ -235,6 +235,8 @@ describe("what the kit did not write under a key", () => {
     "half a record": (record) => record.subarray(0, record.length / 2),
     "a record without its last byte": (record) => record.subarray(0, -1),
     "a record and more": (record) => Buffer.concat([record, Buffer.from("x")]),
+    "a record under another mark": (record) =>
+      Buffer.concat([Buffer.from("X"), record.subarray(1)]),
     "a record of another version": (record) => Buffer.from(record).fill(2, 2, 3),
   };
 

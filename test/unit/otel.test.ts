@@ -161,7 +161,7 @@ test.each([
       created(req, res);
     },
     { ...memoryStore(), extend },
-    { leaseMs: 100 },
+    { leaseMs: 1_500 },
   );
   await server.send({ key: "k" });
 
