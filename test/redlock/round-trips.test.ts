@@ -57,7 +57,7 @@ describe("a node is sent", () => {
     await acquired(claim((await party(nodes)).store, key));
 
     const found = await claim(client.store, key);
-    if (found.state !== "in-progress") expect.fail(`The claim was ${found.state}.`);
+    if (found.state !== "in-progress") throw new Error(`The claim was ${found.state}.`);
     expect(found.fingerprint).toBe(FINGERPRINT);
     expect(found.retryAfterMs).toBeGreaterThanOrEqual(LONG_MS);
 
