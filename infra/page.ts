@@ -9,6 +9,9 @@ type Handler = (req: IncomingMessage, res: ServerResponse) => void;
 /** Keeps proxies from ending a connection on which nothing happens. */
 const PING_MS = 15_000;
 
+/** How soon the page looks for the next server when one was killed. */
+const RECONNECT_MS = 250;
+
 /** From `dist/infra` as well as from `infra`. */
 const PAGE = ["page/index.html", "../../infra/page/index.html"]
   .map((path) => new URL(path, import.meta.url))
@@ -70,6 +73,8 @@ function sendPage(res: ServerResponse): void {
 function watch(res: ServerResponse, settings: PageSettings, watchers: Set<ServerResponse>): void {
   res.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-store" });
   const { storeName, leaseMs } = settings;
+  // Browsers wait for some three seconds otherwise, in which the retry after a kill is over already.
+  res.write(`retry: ${RECONNECT_MS}\n\n`);
   send(res, { type: "hello", storeName, leaseMs, pid: process.pid });
   const stop = watchActivity((activity) => send(res, { ...activity, at: Date.now() }));
   const ping = setInterval(() => res.write(":\n\n"), PING_MS).unref();

@@ -84,6 +84,8 @@ function onShutdown(close: () => Promise<void>): void {
     void close();
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal).on("disconnect", onSignal);
+  // Who listens to its supervisor is kept alive by that alone, with nothing left to do.
+  process.channel?.unref();
 }
 
 /** Lines to paste: each does what the comment above it says. */

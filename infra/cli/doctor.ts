@@ -150,7 +150,8 @@ function skewText({ clockSkewMs }: NodeReport): string {
 }
 
 function verdict(exitCode: ExitCode, errors: number, warnings: number): string {
-  if (exitCode === EXIT.unreachable) return "the store cannot be used";
+  if (exitCode === EXIT.unreachable)
+    return "the store cannot be used: check IDEMPOTENCY_STORE and the server";
   const counts = `${counted(errors, "error")}, ${counted(warnings, "warning")}`;
   return exitCode === EXIT.ok ? `ready (${counts})` : counts;
 }

@@ -93,7 +93,9 @@ test("a server that cannot be reached: exit code 2, and where it was looked for"
   });
   expect(code).toBe(2);
   expect(stdout).toMatch(/^Error +Redis at 127\.0\.0\.1:\d+: .*ECONNREFUSED/m);
-  expect(stdout).toMatch(/^Verdict +the store cannot be used$/m);
+  expect(stdout).toMatch(
+    /^Verdict +the store cannot be used: check IDEMPOTENCY_STORE and the server$/m,
+  );
   expect(stdout).not.toContain("hunter2");
 });
 

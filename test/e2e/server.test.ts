@@ -3,7 +3,16 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { fetchArguments } from "../support/curl.js";
-import { chargesOf, failedStart, killAll, pay, start, startPayment, stopped } from "./demo.js";
+import {
+  chargesOf,
+  failedStart,
+  killAll,
+  pay,
+  start,
+  startPayment,
+  startSupervised,
+  stopped,
+} from "./demo.js";
 
 afterEach(killAll);
 
@@ -157,6 +166,12 @@ describe("shutdown", () => {
     const { origin, child } = await start();
     await chargesOf(origin);
     expect(await stopped(child, "SIGINT")).toBe(0);
+  });
+
+  it.each(["SIGINT", "SIGTERM"] as const)("%s ends what npm start runs, too", async (signal) => {
+    const { origin, child } = await startSupervised();
+    await chargesOf(origin);
+    expect(await stopped(child, signal)).toBe(0);
   });
 
   it("a second signal ends the process at once", async () => {

@@ -1,5 +1,5 @@
 /** The pages on environments and on the tool, against the code. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { EXIT } from "../../infra/cli/command.js";
 import { readEnvironment } from "../../stores/from-env/environment.js";
@@ -39,6 +39,19 @@ test("every URL that it shows is one that is understood", () => {
       /^(redis|redlock|memory|dynamodb)/.exec(url)?.[0],
     );
   }
+});
+
+test("no page names a variable that a store of the environment would refuse as unknown", () => {
+  const folder = new URL("../../docs/", import.meta.url);
+  const names = readdirSync(folder).filter((name) => name.endsWith(".md"));
+  const said = names.flatMap(
+    (name) => read(name.replace(".md", "")).match(/IDEMPOTENCY_\w+/g) ?? [],
+  );
+  const warnings = table(read("operating"), "Warning").flatMap(([cell]) => codes(cell));
+  const known = new Set([...VARIABLES, ...warnings]);
+
+  expect(said.length).toBeGreaterThan(20);
+  expect(said.filter((name) => !known.has(name))).toEqual([]);
 });
 
 test("lists the tool's exit codes", () => {

@@ -1,4 +1,5 @@
 /** Handlers that take a `Request` and return a `Response`: what they get, what is kept, and what a retry is answered. */
+import { Hono, type Context } from "hono";
 import { describe, expect, it, test } from "vitest";
 import {
   CommitRefusedError,
@@ -481,6 +482,26 @@ test("what is no handler, and wrong options, are refused at once", () => {
   );
   const wrong = { ttlMs: -1 };
   expect(() => idempotentFetchHandler(created, memoryStore(), wrong)).toThrow(/ttlMs/);
+});
+
+test("in a route of Hono: its context is passed on, a retry is replayed, another route is left alone", async () => {
+  const routes: unknown[] = [];
+  const safe = idempotentFetchHandler((request: IdempotentFetchRequest, context: Context) => {
+    routes.push(context.req.path);
+    return context.json({ key: request.idempotency?.key }, 201);
+  }, memoryStore());
+  const app = new Hono()
+    .post("/payments", (context) => safe(context.req.raw, context))
+    .get("/payments", (context) => context.text("none"));
+  const pay = async () => app.request(requestFor({ key: "k", path: "/payments" }));
+  const [first, retry] = [await pay(), await pay()];
+
+  expect([first.status, retry.status]).toEqual([201, 201]);
+  expect(await first.json()).toEqual({ key: "k" });
+  expect(await retry.json()).toEqual({ key: "k" });
+  expect(retry.headers.get("idempotency-replayed")).toBe("true");
+  expect(await (await app.request("/payments")).text()).toBe("none");
+  expect(routes).toEqual(["/payments"]);
 });
 
 describe("on a real server", () => {

@@ -1,6 +1,7 @@
 /**
  * The senders of Lambda's HTTP events, as AWS's pages describe them: they turn a client's request into an event (the
- * recorded one of events/, with the request's own parts in place) and what a handler returned into what the client sees.
+ * one of events/, with the request's own parts in place) and what a handler returned into what the client sees. Those of
+ * events/ are the samples that AWS prints of what it sends, as POST; account, certificate and names in them are AWS's.
  */
 import { readFileSync } from "node:fs";
 import type { HttpEvent } from "../../src/lambda.js";

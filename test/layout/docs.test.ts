@@ -10,7 +10,9 @@ import { anchors, links, table, typescriptBlocks } from "./readme.js";
 
 const docs = new URL("../../docs/", import.meta.url);
 const pages = [
-  new URL("../../README.md", import.meta.url),
+  ...["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(
+    (name) => new URL(`../../${name}`, import.meta.url),
+  ),
   ...readdirSync(docs)
     .filter((name) => name.endsWith(".md"))
     .map((name) => new URL(name, docs)),
@@ -35,7 +37,9 @@ test.each(pages.map((page) => ({ name: page.pathname.split("/").at(-1), page }))
 );
 
 test("the code on the pages type-checks against the built package", async () => {
-  const blocks = pages.slice(1).flatMap((page) => {
+  // Those of the README are run, too: elsewhere.
+  const [, ...others] = pages;
+  const blocks = others.flatMap((page) => {
     const name = page.pathname.split("/").at(-1)?.replace(".md", "") ?? "";
     return typescriptBlocks(read(page)).map(
       ({ line, code }) => [`${name}-${line}.ts`, code] as const,
@@ -173,8 +177,8 @@ test("the kits compared are those of the README, and each has a section on movin
 
 test("the checks find links and sections", () => {
   const page =
-    "# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]";
+    '# One `Two`: three?\n[a](b.md#c), ![d](e.png), [f](https://g.example), [h]: i.md\n[x][h]\n<img src="j.png">';
 
   expect(anchors(page)).toEqual(["#one-two-three"]);
-  expect(links(page)).toEqual(["b.md#c", "e.png"]);
+  expect(links(page)).toEqual(["b.md#c", "e.png", "j.png"]);
 });

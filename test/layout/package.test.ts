@@ -99,20 +99,51 @@ const USERS = [
   },
 ];
 
+/** An empty project where npm has installed the package and these drivers, as its users do. */
+async function installedByNpm(...drivers: string[]): Promise<string> {
+  const home = await mkdtemp(join(folder, "npm-"));
+  await writeFile(join(home, "package.json"), "{}");
+  const { devDependencies } = JSON.parse(await readFile(join(ROOT, "package.json"), "utf8")) as {
+    devDependencies: Record<string, string>;
+  };
+  const versions = drivers.map((driver) => `${driver}@${devDependencies[driver]}`);
+  const quietly = ["--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error"];
+  await run("npm", ["install", ...quietly, tarball, ...versions], { cwd: home });
+  return home;
+}
+
+/** As npm names their folders. */
+const DRIVERS = new Set(["ioredis", "redlock", "@aws-sdk", "@middy", "@opentelemetry"]);
+
 describe.each(USERS)("who uses $user", ({ drivers, entry, use }) => {
   const made = use.slice(0, use.indexOf("("));
   const check = `const thing = ${use}; console.log(typeof idempotency, typeof thing); process.exit();`;
+  let home: string;
+
+  beforeAll(async () => {
+    home = await installedByNpm(...drivers);
+  }, 120_000);
+
+  it("gets no other driver by npm install", async () => {
+    const names = await readdir(join(home, "node_modules"));
+    const wanted = drivers.map((driver) => driver.split("/")[0]);
+    expect(names).toContain("idempotency-kit");
+    expect(names.filter((name) => DRIVERS.has(name))).toEqual(wanted);
+  });
 
   it("imports it", async () => {
-    const home = await project(...drivers);
     const code = `import { idempotency } from "idempotency-kit"; import { ${made} } from "idempotency-kit/${entry}"; ${check}`;
     expect(await printed(home, "module", code)).toBe("function object");
   });
 
   it("requires it from CommonJS", async () => {
-    const home = await project(...drivers);
     const code = `const { idempotency } = require("idempotency-kit"); const { ${made} } = require("idempotency-kit/${entry}"); ${check}`;
     expect(await printed(home, "commonjs", code)).toBe("function object");
+  });
+
+  it("has the tool", async () => {
+    const { stdout } = await run("npx", ["idempotency-kit", "--version"], { cwd: home });
+    expect(stdout.trim()).toMatch(/^\d+\.\d+\.\d+/);
   });
 });
 

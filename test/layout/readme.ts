@@ -25,7 +25,9 @@ export function paths(page: string): string[] {
 
 /** Targets of links and images that stay in the project. */
 export function links(page: string): string[] {
-  return [...page.matchAll(/\]\((?!https?:)([^)\s]+)\)/g)].map(([, link = ""]) => link);
+  const written = page.matchAll(/\]\((?!https?:)([^)\s]+)\)/g);
+  const tagged = page.matchAll(/\b(?:src|srcset|href)="(?!https?:)([^"\s]+)"/g);
+  return [...written, ...tagged].map(([, link = ""]) => link);
 }
 
 /** Where links into a page may lead: its headings, as code hosts spell them. */

@@ -59,6 +59,10 @@ test(
     expect(await shows(page, "charges", "1")).toBe(true);
     expect(await text(page, "tally")).toMatch(/\b1 executed\b/);
     expect(await text(page, "tally")).toMatch(/\b49 replayed\b/);
+    // Why, in words for everybody: not only where a mouse rests on it.
+    await page.getByText("REQUEST_IN_PROGRESS", { exact: true }).first().waitFor();
+    const timeline = page.getByRole("log").getByRole("list");
+    expect(await timeline.getByRole("listitem").count()).toBeGreaterThan(50);
     await page
       .locator("#record")
       .getByText(/^201, kept until .*"amount":1999/s)
@@ -120,6 +124,8 @@ test(
     await page.getByText("running", { exact: true }).waitFor();
     await page.getByRole("button", { name: /Kill the server/ }).click();
     await page.getByText("killed", { exact: true }).first().waitFor();
+    // The page sees the retry, too: it was connected again before that was sent.
+    await page.getByText("running", { exact: true }).waitFor();
     await shows(page, "answers", "1");
 
     expect(await text(page, "payments")).toBe("1");
