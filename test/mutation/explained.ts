@@ -237,6 +237,11 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "Performance only: what is sent around auto-pipelining where there is none is sent at once, as without.",
   },
+  {
+    file: "src/idempotency/guarded-store.ts",
+    mutants: ['if (state === "waiting") state = "settled"; → if (true) state = "settled";'],
+    why: "Once it has expired and been told so, nobody asks for the state any more.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */
