@@ -185,6 +185,18 @@ test("an answer that comes late and grants nothing has nothing to give back", as
   expect(unlocks).toBe(0);
 });
 
+test("a store's own LockFailedError that says no time gets one", async () => {
+  const lock: Store["lock"] = async () => {
+    throw new LockFailedError("The store is full.");
+  };
+  const safe = idempotency({ ...memoryStore(), lock }, { onError: () => {} });
+  await using server = await serve(safe.wrap((_, res) => res.end()));
+
+  const answer = await server.send({ key: "k" });
+  expect(answer.status).toBe(503);
+  expect(answer.headers["retry-after"]).toBe("1");
+});
+
 test("a store's own LockFailedError keeps its code and its Retry-After", async () => {
   const lock = async () => {
     throw new LockFailedError("The store is full.", { retryAfterMs: 7_500 });

@@ -57,6 +57,17 @@ test("C29: with storeServerErrors a 500 is kept, as Stripe does, and a 429 is no
   expect(await throttling.send({ key: "k" })).toMatchObject({ status: 200, text: "run 2" });
 });
 
+test("what the value of a field names is kept, unless the field is Connection", async () => {
+  const safe = idempotency(memoryStore());
+  const fields = { "X-Related": "ETag", ETag: '"1"', Connection: "X-Hop", "X-Hop": "1" };
+  await using server = await serve(safe.wrap((_, res) => res.writeHead(201, fields).end()));
+
+  await server.send({ key: "k" });
+  const { headers } = await server.send({ key: "k" });
+  expect(headers).toMatchObject({ "x-related": "ETag", etag: '"1"' });
+  expect(headers).not.toHaveProperty("x-hop");
+});
+
 test("shouldStore sees the response and decides", async () => {
   const shouldStore: HttpOptions["shouldStore"] = ({ body }) =>
     !Buffer.from(body).equals(Buffer.from("run 1"));

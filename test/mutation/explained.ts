@@ -242,6 +242,30 @@ export const EXPLAINED: readonly Explanation[] = [
     mutants: ['if (state === "waiting") state = "settled"; → if (true) state = "settled";'],
     why: "Once it has expired and been told so, nobody asks for the state any more.",
   },
+  {
+    file: "src/idempotency/waiters.ts",
+    mutants: [
+      "if (done(result) || this.#waiting >= this.#options.maxWaiters) return result; → if (this.#waiting >= this.#options.maxWaiters) return result;",
+    ],
+    why: "Performance only: what is done ends the loop before it begins.",
+  },
+  {
+    file: "src/idempotency/waiters.ts",
+    mutants: ["if (leftMs <= 0) break; → if (leftMs < 0) break;"],
+    why: "A single instant: one question more or less at the end of the wait.",
+  },
+  {
+    file: "src/idempotency/waiters.ts",
+    mutants: [
+      'signal?.addEventListener("abort", end, { once: true }); → signal?.addEventListener("abort", end, { once: false });',
+    ],
+    why: "It is taken back as the pause ends, whatever ended it.",
+  },
+  {
+    file: "src/idempotency/headers.ts",
+    mutants: ["if (lines.length === 0) return NONE; → if (false) return NONE;"],
+    why: "Performance only: the same set, empty, made anew.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

@@ -52,6 +52,8 @@ test.each([
   ["methods", ["post"]],
   ["methods", "POST"],
   ["storeHeaders", [1]],
+  ["storeHeaders", ["x-request", 1]],
+  ["storeHeaders", "x-request"],
 ])("C43: %s cannot be %j", (name, value) => {
   expect(mistakesOf({ [name]: value })).toEqual([
     expect.stringMatching(new RegExp(`^${name} must`)),
@@ -63,6 +65,7 @@ test("C43: a lease longer than the TTL is refused, and so are limits that contra
   expect(mistakesOf({ maxHandlingMs: 5_000 })).toEqual([
     "leaseMs (10000) must not exceed maxHandlingMs (5000)",
   ]);
+  expect(mistakesOf({ maxHandlingMs: 10_000, ttlMs: 10_000 })).toEqual([]);
   expect(mistakesOf({ leaseMs: 3_000, storeTimeoutMs: 1_001 })).toEqual([
     expect.stringContaining("storeTimeoutMs (1001) must be at most a third of leaseMs (3000)"),
   ]);
