@@ -35,6 +35,7 @@ interface Reading {
  * 10⁴⁵ would serve none, with thirty one in 6,000; that one is not watched.
  */
 const CLUSTER_NAMES = 256;
+const LOOK_AGAIN_MS = 1_000;
 
 export class Marker {
   /** When the last loss was, on the `performance.now()` clock. */
@@ -52,6 +53,7 @@ export class Marker {
   /** How often that became doubtful. */
   #doubts = 0;
   #looking: Promise<void> | undefined;
+  #next: NodeJS.Timeout | undefined;
   #looked!: () => void;
 
   constructor(client: Redis | Cluster, options: MarkerOptions) {
@@ -63,8 +65,7 @@ export class Marker {
     const look = (): void => {
       if (this.#masters().every((node) => this.#seen.has(node))) return;
       this.#doubt();
-      // Whoever needs to know looks again, and hears what is wrong.
-      this.look().catch(() => {});
+      this.#lookUntilSeen();
     };
     const onLost = (node: Redis): void => {
       this.#seen.delete(node);
@@ -90,6 +91,19 @@ export class Marker {
         this.#looking = undefined;
       });
     return this.#looking;
+  }
+
+  /** No event tells that a Cluster takes commands again, or that a server has read its files. */
+  #lookUntilSeen(): void {
+    // Whoever needs to know looks at once, and hears what is wrong.
+    this.look().catch(() => {
+      if (this.#next !== undefined) return;
+      this.#next = setTimeout(() => {
+        this.#next = undefined;
+        // An event tells of a new connection.
+        if (this.#client.status === "ready") this.#lookUntilSeen();
+      }, LOOK_AGAIN_MS).unref();
+    });
   }
 
   #doubt(): void {

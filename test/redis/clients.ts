@@ -1,7 +1,7 @@
 /** Clients and proxies that end with their test, and what several files ask of them. */
 import { Redis, type Cluster } from "ioredis";
 import { expect, onTestFinished } from "vitest";
-import type { RedisNode } from "../../infra/services/redis.js";
+import type { RedisCluster, RedisNode } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
 import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis.js";
 import { Marker } from "../../stores/redis/marker.js";
@@ -46,6 +46,13 @@ export async function marked(node: RedisNode): Promise<void> {
   const marker = new Marker(client, { prefix: "idempotency:", onLoss: () => {} });
   await marker.look();
   client.disconnect();
+}
+
+/** A Cluster's master restarts without its data; its replica does not take over, but follows it and is empty as well. */
+export async function comesBackEmpty(cluster: RedisCluster, master: RedisNode): Promise<void> {
+  const stay = ["CONFIG", "SET", "cluster-replica-no-failover", "yes"] as const;
+  await Promise.all(cluster.replicas.map((node) => node.command(...stay)));
+  await master.restart({ keepData: false });
 }
 
 /** Empties a master; resolves when its replica has confirmed that, and will confirm what follows in time. */

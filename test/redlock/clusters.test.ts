@@ -5,7 +5,7 @@ import { startCluster, startMasters } from "../../infra/services/redis.js";
 import { answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import { connectRedis, ready, type RedisNodeReport } from "../../stores/redis.js";
 import { redlockStore } from "../../stores/redlock.js";
-import { eventually } from "../redis/clients.js";
+import { comesBackEmpty, eventually } from "../redis/clients.js";
 import { acquired, completed, failure, freshKey, NODE_TIMEOUT_MS, PREFIX } from "./stage.js";
 
 // Failovers take seconds.
@@ -83,8 +83,9 @@ test("a Cluster one of whose masters comes back empty abstains, for every key", 
   const response = await complete(key);
   const emptied = await cluster.masterOf(PREFIX + key);
 
-  await emptied.restart({ keepData: false });
-  await eventually(async () => (await clients[0].get(PREFIX + key)) === null);
+  await comesBackEmpty(cluster, emptied);
+  // ioredis finds a master again when a key needs it; what is down then is looked at until it is up.
+  await clients[0].get(PREFIX + key).catch(() => {});
   await expect.poll(() => losses).toMatchObject([{ node: expect.stringContaining("cluster of") }]);
 
   expect(await completed(claim(key))).toEqual(response);
