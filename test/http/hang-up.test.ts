@@ -578,6 +578,43 @@ describe("a duplicate that waits", () => {
     expect(locks()).toBe(asked);
   });
 
+  test("does not take the key that comes free once its client has hung up", async () => {
+    const memory = memoryStore();
+    const asked = deferred();
+    const freed = deferred();
+    const gate = deferred();
+    const over: Promise<unknown>[] = [];
+    let locks = 0;
+    let runs = 0;
+    const lock: Store["lock"] = async (...args) => {
+      locks += 1;
+      const result = await memory.lock(...args);
+      if (locks === 2) {
+        asked.resolve();
+        await freed.promise;
+      }
+      return result;
+    };
+    const safe = idempotency({ ...memory, lock }, { onConflict: "wait", onError: () => {} });
+    await using server = await serve((req, res) => {
+      const done = safe(req, res, async () => {
+        runs += 1;
+        if (runs > 1) return res.end("nobody waits for this");
+        await gate.promise;
+        throw new Error("the key is free now");
+      });
+      over.push(Promise.resolve(done));
+    });
+    const first = server.send({ key: "k" });
+    await hangUpOn(server, asked.promise, { key: "k" });
+    gate.resolve();
+    await first;
+    freed.resolve();
+    await over[1];
+
+    expect({ locks, runs }).toEqual({ locks: 2, runs: 1 });
+  });
+
   test("goes on waiting while its client is there", async () => {
     const { server, started, duplicateAsked, gate, runs } = await waiting();
     await using _server = server;
