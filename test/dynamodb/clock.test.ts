@@ -138,6 +138,18 @@ describe("stores whose clocks are ten seconds off", () => {
   ] as const;
   const LEASE_MS = 5_000;
 
+  test.each([-10_000, 10_000])(
+    "%i ms: a process whose first verb is a renewal renews by DynamoDB's time",
+    async (aheadMs) => {
+      const lease = await acquire(storeOn(stage), randomUUID());
+
+      expect(await skewed(aheadMs).extend(lease, LONG_MS)).toBe(true);
+
+      const endsAt = Number((await itemAt(stage, lease.key))?.["endsAt"]?.N);
+      expect(Math.abs(endsAt - Date.now() - LONG_MS)).toBeLessThan(5_000);
+    },
+  );
+
   test.each(PAIRS)(
     "holder %i ms, contender %i ms: the lease holds as long as it says",
     async (holderMs, otherMs) => {

@@ -17,6 +17,7 @@ import {
   clientOf,
   end,
   itemAt,
+  meddle,
   openStage,
   operation,
   proxyTo,
@@ -97,6 +98,17 @@ describe("a reply is lost", () => {
 
     await cut;
     expect(claim).toMatchObject({ state: "acquired", takeover: true });
+  });
+
+  test("of a lock where nobody had one: it is told of no earlier lease", async () => {
+    const { proxy, store } = await fragile();
+    const cut = proxy.cutAfterRequest(operation("UpdateItem"));
+
+    const claim = await store.lock(randomUUID(), FINGERPRINT, LONG_MS);
+
+    await cut;
+    expect(claim).toMatchObject({ state: "acquired" });
+    expect(claim).not.toHaveProperty("takeover");
   });
 
   test.each(VERBS)("of %s: it is repeated, and says what it did", async (_, name, use, says) => {
@@ -236,6 +248,41 @@ test("what is stored where the lease has gone is stored, and says so", async () 
   await expectCompleted(store, lease.key, RESPONSE);
 });
 
+test("so is what is stored where a successor's lease has run out", async () => {
+  const store = storeOn(stage);
+  const lease = await acquire(store, randomUUID());
+  await end(stage, lease.key);
+  await acquire(store, lease.key);
+  await end(stage, lease.key);
+
+  const stored = { state: "stored", lapsed: true };
+  expect(await store.set(lease, RESPONSE, LONG_MS)).toEqual(stored);
+});
+
+test("an unlock that comes after the lease, but before anybody else, empties the key", async () => {
+  const store = storeOn(stage);
+  const lease = await acquire(store, randomUUID());
+  await end(stage, lease.key);
+
+  await store.unlock(lease);
+
+  expect(await itemAt(stage, lease.key)).toBeUndefined();
+});
+
+test("a lease that has run out by less than clocks may differ still counts, and for how long is told", async () => {
+  const store = storeOn(stage, { clockSkewMs: 60_000 });
+  const { key } = await acquire(store, randomUUID());
+  const endsAt = { N: `${Date.now() - 10_000}` };
+  await meddle(stage, key, (item) => ({ ...item, endsAt }));
+
+  const claim = await store.lock(key, FINGERPRINT, LONG_MS);
+
+  expect(claim).toMatchObject({ state: "in-progress" });
+  const { retryAfterMs } = claim as { readonly retryAfterMs: number };
+  expect(retryAfterMs).toBeGreaterThan(30_000);
+  expect(retryAfterMs).toBeLessThanOrEqual(51_000);
+});
+
 test("what is over but not yet deleted can be claimed, and is not replayed", async () => {
   const store = storeOn(stage);
   const [held, completed] = [randomUUID(), randomUUID()];
@@ -272,6 +319,9 @@ test("every item has a TTL in whole seconds that is not before its end", async (
   };
   const [leaseEnds, leaseTtl] = await ends();
   expect(leaseTtl).toBeGreaterThanOrEqual(leaseEnds + 24 * 60 * 60 * 1000);
+  await store.extend(lease, 7 * 24 * 60 * 60 * 1000);
+  const [renewedEnds, renewedTtl] = await ends();
+  expect(renewedTtl).toBeGreaterThanOrEqual(renewedEnds);
   await complete(store, lease);
   const [recordEnds, recordTtl] = await ends();
   expect(recordTtl).toBeGreaterThanOrEqual(recordEnds);

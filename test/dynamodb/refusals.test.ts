@@ -173,6 +173,12 @@ describe("a transaction that was cancelled", () => {
     expect(dynamo.commandCalls(TransactWriteItemsCommand)).toHaveLength(1);
   });
 
+  test("by the response itself is told at once: it will not fit the next time either", async () => {
+    dynamo.on(TransactWriteItemsCommand).rejects(cancelled("ValidationError", "None"));
+    await expect(commit()).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
+    expect(dynamo.commandCalls(TransactWriteItemsCommand)).toHaveLength(1);
+  });
+
   test("by a conflict that stays is unavailable; by a fault of the writes, refused", async () => {
     dynamo.on(TransactWriteItemsCommand).rejects(cancelled("None", "TransactionConflict"));
     await expect(commit(impatient)).rejects.toMatchObject({ code: "STORE_UNAVAILABLE" });
@@ -216,4 +222,51 @@ test("what one BatchGetItem leaves over is asked for again", async () => {
 
   expect(Buffer.compare(replayed?.body ?? Buffer.alloc(0), response.body)).toBe(0);
   expect(turn).toBe(4);
+});
+
+test("what BatchGetItem does not give at all is asked for with pauses, and said to be throttled in the end", async () => {
+  dynamo.on(GetItemCommand).resolves({ Item: recordInChunks(2) });
+  dynamo
+    .on(BatchGetItemCommand)
+    .callsFake(({ RequestItems }) => ({ Responses: {}, UnprocessedKeys: RequestItems }));
+
+  await expect(impatient.get("key")).rejects.toThrow(/its table is throttled/);
+  expect(dynamo.commandCalls(BatchGetItemCommand).length).toBeLessThan(50);
+});
+
+test.each([
+  [100, 1],
+  [101, 2],
+])("%i parts are asked for by %i BatchGetItem, and checked by their hash", async (count, asks) => {
+  dynamo.on(GetItemCommand).resolves({ Item: recordInChunks(count) });
+  dynamo.on(BatchGetItemCommand).callsFake(({ RequestItems: { table } }) => ({
+    Responses: {
+      table: table.Keys.map((key: { id: { S: string } }) => ({
+        ...key,
+        part: { B: Buffer.alloc(1) },
+      })),
+    },
+  }));
+
+  await expect(store.get("key")).rejects.toThrow(/its parts are not what was written/);
+  expect(dynamo.commandCalls(BatchGetItemCommand)).toHaveLength(asks);
+});
+
+function recordInChunks(count: number) {
+  return {
+    id: { S: "key" },
+    state: { S: "completed" },
+    token: { S: "token" },
+    endsAt: { N: `${Date.now() + LONG_MS}` },
+    size: { N: "1000" },
+    chunks: { N: `${count}` },
+    sha256: { B: Buffer.alloc(32) },
+  };
+}
+
+test("an endpoint that does not say what stands under a refused key is named as such", async () => {
+  dynamo.on(UpdateItemCommand).rejects(refusal("ConditionalCheckFailedException", 400));
+  await expect(store.lock("key", FINGERPRINT, LONG_MS)).rejects.toThrow(
+    /ReturnValuesOnConditionCheckFailure/,
+  );
 });

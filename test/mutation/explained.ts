@@ -266,6 +266,117 @@ export const EXPLAINED: readonly Explanation[] = [
     mutants: ["if (lines.length === 0) return NONE; → if (false) return NONE;"],
     why: "Performance only: the same set, empty, made anew.",
   },
+  {
+    file: "stores/redlock/quorum.ts",
+    mutants: [
+      'return results.some((it) => it.status === "fulfilled" && it.value); → return results.some((it) => it.value);',
+    ],
+    why: "What failed has no value; the first part is for the compiler.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'if (vote.kind === "down") throw vote.error; → if (false) throw vote.error;',
+      'if (vote.kind !== "granted") throw new Refusal(false); → if (vote.kind !== "granted") throw new Refusal(true);',
+    ],
+    why: "Of a claim redlock needs to know which votes are against, not why: the verdict is the ballot's.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'if (vote?.kind === "down") return true; → if (false) return true;',
+      'if (vote?.kind === "down") return true; → if (vote?.kind === "down") return false;',
+    ],
+    why: "Sooner only: a grant whose reply was lost is given back if it can be, else it ends with its lease.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      'return vote?.kind === "granted" && state !== "adopt" && state !== "completed"; → return state !== "adopt" && state !== "completed";',
+    ],
+    why: "Performance only: a lock that is not the owner's is not released by its token.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      "if (!(error instanceof ExecutionError)) throw error; → if (false) throw error;",
+      "if (!(error instanceof ExecutionError)) throw error; → if (false) throw error; (2)",
+    ],
+    why: "Redlock throws nothing else; should it, the error is not lost.",
+  },
+  {
+    file: "stores/redlock/locks.ts",
+    mutants: [
+      "{ cause: errors.length > 0 ? new AggregateError(errors) : undefined }, → { cause: true ? new AggregateError(errors) : undefined },",
+    ],
+    why: "A cause without an error in it tells as much as none.",
+  },
+  {
+    file: "stores/redis/commands.ts",
+    mutants: [
+      "return send(isMixing ? sendingBy(client, (built) => [built]) : client, command); → return send(true ? sendingBy(client, (built) => [built]) : client, command);",
+      "if (!isGathering) setImmediate(() => stream.uncork()); → if (true) setImmediate(() => stream.uncork());",
+      "if (isGathering && stream.writableLength < GATHERED_BYTES) return; → if (isGathering && stream.writableLength <= GATHERED_BYTES) return;",
+    ],
+    why: "Performance only: the same commands leave in the same order, in other portions.",
+  },
+  {
+    file: "stores/redis/commands.ts",
+    mutants: [
+      'if (!("nodes" in client)) client.stream?.uncork(); → if (true) client.stream?.uncork();',
+    ],
+    why: "A Cluster has no stream of its own; the condition is for the compiler.",
+  },
+  {
+    file: "stores/redis/commands.ts",
+    mutants: [
+      'if (status !== "ready" || stream === undefined) return; → if (status !== "ready") return;',
+      'if (status !== "ready" || stream === undefined) return; → if (stream === undefined) return;',
+    ],
+    why: "A client of ioredis that is ready has a stream, and what is written to one that is not is not held back for long.",
+  },
+  {
+    file: "stores/redis/commands.ts",
+    mutants: ["if (!client.isCluster) return [built]; → if (false) return [built];"],
+    why: "A single client ignores where a Cluster would send a command.",
+  },
+  {
+    file: "stores/dynamodb/register.ts",
+    mutants: [
+      "return Math.max(endsAt > now ? endsAt - now : endsAt - this.#now(), 1); → return Math.max(endsAt >= now ? endsAt - now : endsAt - this.#now(), 1);",
+      "const EMPTY = `${ABSENT} OR #endsAt <= :now`; → const EMPTY = `${ABSENT} OR #endsAt < :now`;",
+      "const MINE_STILL = `${MINE} AND #endsAt > :now`; → const MINE_STILL = `${MINE} AND #endsAt >= :now`;",
+    ],
+    why: "A single millisecond of clocks that are known to a tenth of a second.",
+  },
+  {
+    file: "stores/dynamodb/records.ts",
+    mutants: [
+      "if (packed.bytes.length <= this.#limits.maxInlineBytes) return recordAttributes(packed, packed); → if (packed.bytes.length < this.#limits.maxInlineBytes) return recordAttributes(packed, packed);",
+      "if (frame.length <= this.#limits.maxRecordBytes) return frame; → if (frame.length < this.#limits.maxRecordBytes) return frame;",
+    ],
+    why: "A single byte of a limit that counts what the frame adds, too.",
+  },
+  {
+    file: "stores/dynamodb/chunks.ts",
+    mutants: [
+      "if (id !== undefined && part !== undefined) found.set(id, part); → if (id !== undefined) found.set(id, part);",
+      "if (id !== undefined && part !== undefined) found.set(id, part); → if (part !== undefined) found.set(id, part);",
+    ],
+    why: "What is undefined is as good as missing, and nobody looks for a part without a name; the conditions are for the compiler.",
+  },
+  {
+    file: "stores/dynamodb/chunks.ts",
+    mutants: ["if (left.length < keys.length) attempt = 0; → if (false) attempt = 0;"],
+    why: "Performance only: longer pauses than need be.",
+  },
+  {
+    file: "stores/dynamodb/chunks.ts",
+    mutants: [
+      "return Array.from({ length: count }, (_, at) => `${name} ${token} ${hash} ${at}`); → return Array.from({ length: count }, (_, at) => `${name} ${hash} ${at}`);",
+    ],
+    why: "The hash alone keeps contents apart. With the token no late holder can shorten the life of the other's parts, for which a day of grace has room as well.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

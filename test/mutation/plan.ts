@@ -31,7 +31,7 @@ const DYNAMODB: Stages = [
   ["dynamodb/clock", "dynamodb/refusals"],
   ["dynamodb/commit", "dynamodb/cost"],
   ["dynamodb/contract"],
-  ["dynamodb/responses", "dynamodb/faults"],
+  ["dynamodb/responses", "dynamodb/faults", "dynamodb/damage.property"],
 ];
 
 const PROTOCOL: Stages = [
@@ -43,7 +43,9 @@ const PROTOCOL: Stages = [
     "lambda/function",
     "http/server-timing",
     "http/streaming",
-    "http/recorder",
+    "http/recorder-end",
+    "http/handler-failure",
+    "http/replay",
     "unit/otel",
   ],
 ];

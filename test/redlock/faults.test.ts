@@ -333,6 +333,7 @@ describe("records on a minority of nodes", () => {
     for (const proxy of others) proxy.dropRequests();
     expect(await failure(dying.store.set(lease, response, LONG_MS))).toMatchObject({
       code: "STORE_UNAVAILABLE",
+      cause: { errors: [expect.any(Error), expect.any(Error)] },
     });
     expect(await standing(nodes, key)).toEqual(["R", expect.any(String), expect.any(String)]);
 

@@ -129,6 +129,20 @@ describe("a lease", () => {
     expect(await store.set(lease, answer(), LONG_MS)).toEqual({ state: "stored" });
   });
 
+  test("that one node has and another forgot is whole again, although the third is held by somebody else", async () => {
+    const { store } = await proxied(nodes);
+    const key = freshKey();
+    const lease = await acquired(claim(store, key));
+    await expect.poll(() => standing(nodes, key)).toEqual(["L", "L", "L"]);
+    await nodes[1]?.command("DEL", PREFIX + key);
+    await nodes[2]?.command("SET", PREFIX + key, lockValue("another", LONG_MS, FINGERPRINT));
+
+    expect(await store.extend(lease, LONG_MS)).toBe(true);
+
+    expect(await standing(nodes, key)).toEqual(["L", "L", "L"]);
+    await store.delete(key);
+  });
+
   test("outlives the death of a node in the same moment in which another comes back without it", async () => {
     const { store, proxies, ready } = await proxied(nodes);
     const [, second, third] = three(proxies);
