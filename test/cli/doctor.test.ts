@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb.js";
 import { startMasters, startRedis, type RedisNodeOptions } from "../../infra/services/redis.js";
 import { createTable } from "../../stores/dynamodb.js";
+import { startProxy } from "../support/fault-proxy.js";
 import { asked, tool } from "./tool.js";
 
 // Processes that start on a busy machine.
@@ -56,6 +57,29 @@ test("--json: one document of a documented shape", async () => {
     ],
   });
   expect((await asked(["doctor", "--strict"], env)).code).toBe(1);
+});
+
+test("a server that is far for its lease, and a clock that is off, are told, and what to do", async () => {
+  const node = await redis();
+  const proxy = await startProxy(node.port);
+  onTestFinished(() => proxy.close());
+  proxy.delay(50);
+  const ahead = "const now = Date.now; Date.now = () => now() + 60_000;";
+
+  const { code, json } = await asked(["doctor"], {
+    IDEMPOTENCY_STORE: `redis://127.0.0.1:${proxy.port}`,
+    IDEMPOTENCY_LEASE_MS: "450",
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(ahead)}`,
+  });
+
+  expect(code).toBe(0);
+  expect(json["nodes"]).toMatchObject([
+    { clockSkewMs: expect.toSatisfy((ms: number) => ms < -50_000) },
+  ]);
+  expect(json["warnings"]).toEqual([
+    expect.stringMatching(/^Its clock and this machine's are \d{5} ms apart: let NTP set both\.$/),
+    expect.stringMatching(/^A call takes \d+ ms: raise IDEMPOTENCY_LEASE_MS to ten times that\.$/),
+  ]);
 });
 
 test.each([

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { idempotency, type Store } from "../../src/index.js";
 import { storageKey } from "../../src/key.js";
+import { acquire, answer } from "../../src/testing/stage.js";
 import { storeFromEnv } from "../../stores/from-env.js";
 import { asked, tool, TOOL } from "./tool.js";
 
@@ -120,10 +121,10 @@ describe("delete", () => {
     ["y", 0, undefined],
     ["n", 1, 201],
     ["", 1, 201],
-  ])("at a terminal, asks first: %j", async (answer, code, statusCode) => {
-    const key = `asked-${answer}`;
+  ])("at a terminal, asks first: %j", async (typed, code, statusCode) => {
+    const key = `asked-${typed}`;
     await paid(key, "x");
-    const terminal = await atTerminal(`delete ${key}`, `${answer}\n`);
+    const terminal = await atTerminal(`delete ${key}`, `${typed}\n`);
     expect(terminal.said).toMatch(/Status +201[^]*executed again[^]*Delete it\? \[y\/N\]/);
     expect(terminal.code).toBe(code);
     expect((await store.get(storageKey(key)))?.statusCode).toBe(statusCode);
@@ -178,6 +179,43 @@ describe("the tool", () => {
     const { version } = JSON.parse(manifest) as { version: string };
     expect((await tool(["--version"])).stdout).toBe(`${version}\n`);
   });
+});
+
+test("a mistake of the tool itself: exit code 70, and what to do with it", async () => {
+  await paid("order-6", "x");
+  const mistake = "Date.prototype.toISOString = () => { throw new Error('planted'); };";
+  const flawed = {
+    ...env,
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(mistake)}`,
+  };
+
+  expect(await asked(["inspect", "order-6"], flawed)).toEqual({
+    code: 70,
+    json: {
+      ok: false,
+      code: "BUG",
+      errors: [expect.stringMatching(/please report it: planted$/)],
+    },
+  });
+});
+
+test("--json: what only some records have, and what there is where nothing is", async () => {
+  const put = async (key: string, more: Parameters<typeof answer>[0]) =>
+    await store.set(await acquire(store, storageKey(key)), answer(more), 60_000);
+  await put("order-7", { headers: [], body: Buffer.alloc(0), tombstone: "streamed" });
+  await put("order-8", { statusMessage: "Paid", trailers: [["X-Sum", "1"]] });
+  const nothing = { found: false, key: storageKey("nobody") };
+
+  expect((await asked(["inspect", "order-7"], env)).json).toMatchObject({
+    tombstone: "streamed",
+    bodyBytes: 0,
+  });
+  expect((await asked(["inspect", "order-8"], env)).json).toMatchObject({
+    statusMessage: "Paid",
+    trailers: [["X-Sum", "1"]],
+  });
+  expect(await asked(["inspect", "nobody"], env)).toEqual({ code: 1, json: nothing });
+  expect(await asked(["delete", "nobody", "--yes"], env)).toEqual({ code: 1, json: nothing });
 });
 
 /** As typed at a terminal: `script` gives the tool a pseudo-terminal. */

@@ -110,6 +110,20 @@ describe("list, at one Redis", () => {
     expect(names(found.flat())).toEqual(numbered(60));
   });
 
+  test("a page has about a hundred keys unless it is told otherwise", async () => {
+    const node = await startRedis({ persistence: "always" });
+    onTestFinished(() => node.close());
+    const env = { IDEMPOTENCY_STORE: node.url };
+    const store = await storeOf(env);
+    await Promise.all(numbered(400).map((key) => complete(store, key)));
+
+    const { json } = await asked(["list"], env);
+    const { length } = json["keys"] as Row[];
+    expect(length).toBeGreaterThanOrEqual(100);
+    expect(length).toBeLessThan(250);
+    expect(json["cursor"]).toEqual(expect.any(String));
+  });
+
   test("a cursor of a server that was replaced is refused, and so is nonsense", async () => {
     const [node, other] = [await startRedis(), await startRedis()];
     onTestFinished(async () => {

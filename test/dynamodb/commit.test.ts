@@ -16,6 +16,7 @@ import {
   expectHeld,
   LONG_MS,
 } from "../../src/testing/stage.js";
+import { createTable } from "../../stores/dynamodb.js";
 import {
   end,
   itemAt,
@@ -97,6 +98,18 @@ describe("a holder", () => {
     expect(await itemAt(stage, first)).toMatchObject({ amount: { N: "100" } });
     expect(await itemAt(stage, second)).toMatchObject({ times: { N: "1" } });
     await expectCompleted(store, key, response);
+  });
+
+  test("commits writes to another table than its own", async () => {
+    const [key, id] = ids();
+    const tableName = randomUUID();
+    await createTable({ tableName, client: stage.client });
+    const store = storeOn(stage);
+    const write = { Put: { TableName: tableName, Item: { id: { S: id }, amount: { N: "1" } } } };
+
+    expect(await commit(store, await acquire(store, key), [write])).toEqual({ state: "stored" });
+
+    expect(await itemAt({ ...stage, tableName }, id)).toMatchObject({ amount: { N: "1" } });
   });
 
   test("commits without writes of its own", async () => {

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => stage.close());
 
 storeContract(
-  "a client of the store's own",
+  "C6: a client of the store's own",
   () => underTest(stage, { region: REGION, endpoint: stage.server.url }),
   runner,
 );

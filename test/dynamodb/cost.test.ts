@@ -183,21 +183,27 @@ test("a read is one of what has been written last: DynamoDB counts a whole unit,
 
 const PAGE = `# What the DynamoDB store costs
 
-In write units (W, up to 1 KB each) and read units (R, up to 4 KB each, consistent). With on-demand billing a write unit
-costs as much as five read units. \`npm run cost:dynamodb\` measures this on DynamoDB Local, by \`ReturnConsumedCapacity\`,
-and writes this page; a test fails when it is out of date.
+In write units (W, up to 1 KB each) and read units (R, up to 4 KB each, consistent). With
+[on-demand billing](https://aws.amazon.com/dynamodb/pricing/on-demand/) a write unit costs as much as five read units.
+\`npm run cost:dynamodb\` measures this on DynamoDB Local, by \`ReturnConsumedCapacity\`, and writes this page; a test fails
+when it is out of date.
 
 TABLE
 
 - **First request**: a claim, and the record. **Renewal**: every third of \`leaseMs\` while the handler runs. **While it
   runs**: a duplicate that is told 409.
-- A replay and a 409 are conditional writes that fail. DynamoDB bills those by the size of the item that stands there, at
-  least one unit. DynamoDB Local reports no capacity for them, so that part is computed from the item by this rule.
+- A replay and a 409 are conditional writes that fail. DynamoDB
+  [bills those](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html) by the size of
+  the item that stands there, at least one unit. DynamoDB Local reports no capacity for them, so that part is computed from
+  the item by this rule.
 - A record above \`maxInlineBytes\` (4 KiB, as compressed) lies in chunks: one write unit more when it is stored, and on each
   replay one write unit instead of one for each KB, and read units. A duplicate never pays for the size of the body in write
   units.
 - JSON is compressed (brotli) before it is measured against any limit.
-- A transaction (\`commit\`) costs twice the units of its writes. Deletion by TTL is free; \`sweep()\` pays for reading the whole
-  table and for each deletion.
+- A transaction (\`commit\`) costs
+  [twice the units](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html) of its writes.
+  This is AWS' word and not measured: DynamoDB Local reports more.
+- Deletion by TTL [is free](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html); \`sweep()\` pays for
+  reading the whole table and for each deletion.
 - The first claim of a process whose clock is wrong is written again, with DynamoDB's time: one write unit, once.
 `;

@@ -57,7 +57,7 @@ const VERBS: readonly (readonly [name: string, operation: string, use: Use, says
 ];
 
 describe("a reply is lost", () => {
-  test("of a lock that the SDK sends again: it is granted, and no conflict with itself", async () => {
+  test("C3: of a lock that the SDK sends again: it is granted, and no conflict with itself", async () => {
     const proxy = await proxyTo(stage);
     const client = clientOf(urlOf(proxy), { maxAttempts: 3 });
     const store = storeOn(stage, { client });
@@ -309,7 +309,7 @@ test("what is over but not yet deleted can be claimed, and is not replayed", asy
   ]);
 });
 
-test("every item has a TTL in whole seconds that is not before its end", async () => {
+test("C5, C17: every item has a TTL in whole seconds that is not before its end", async () => {
   const store = storeOn(stage);
   const key = randomUUID();
   const lease = await acquire(store, key);

@@ -137,7 +137,9 @@ test("beyond maxRecordBytes a tombstone is kept, and a warning says so", async (
     headers: [],
     body: Buffer.alloc(0),
   });
-  expect(String(warned.mock.calls[0]?.[0])).toContain("maxRecordBytes");
+  expect(warned.mock.calls).toEqual([
+    [expect.stringContaining("maxRecordBytes"), { code: "IDEMPOTENCY_DYNAMODB_TOO_LARGE" }],
+  ]);
   warned.mockRestore();
 });
 

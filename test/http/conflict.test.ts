@@ -115,15 +115,18 @@ test("a store that cannot tell the holder's fingerprint makes it 409", async () 
   await first;
 });
 
-test("C36: another payload under a completed key gets 422 and does not run", async () => {
+test("C36, C37: under a completed key another payload gets 422 and does not run, and the same again is replayed", async () => {
   const { listener, open, runs } = gatedHandler(memoryStore());
   await using server = await serve(listener);
   open();
-  await server.send({ key: "k", body: "one" });
+  const first = await server.send({ key: "k", body: "one" });
 
   const other = await server.send({ key: "k", body: "other" });
+  const same = await server.send({ key: "k", body: "one" });
 
   expect(other).toMatchObject({ status: 422 });
+  expect(same).toMatchObject({ status: first.status, body: first.body });
+  expect(same.headers).toMatchObject({ "idempotency-replayed": "true" });
   expect(runs()).toBe(1);
 });
 

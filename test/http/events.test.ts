@@ -1,6 +1,7 @@
 /** What listeners are told, and what they are not. */
 import { tracingChannel } from "node:diagnostics_channel";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { traceRequest } from "../../src/events.js";
 import {
   idempotency,
   REQUEST_CHANNEL,
@@ -89,4 +90,17 @@ test("a store call that fails is traced with its error", async () => {
   channel.unsubscribe(subscribers);
 
   expect(errors).toEqual([expect.objectContaining({ code: "STORE_UNAVAILABLE" })]);
+});
+
+test("nothing is computed while nobody listens", async () => {
+  const describe = vi.fn<() => { outcome: "executed" }>(() => ({ outcome: "executed" }));
+  const run = async () => await traceRequest("key", async () => "answer", describe);
+
+  expect(await run()).toBe("answer");
+  expect(describe).not.toHaveBeenCalled();
+
+  using requests = trace<RequestTrace>(REQUEST_CHANNEL);
+  expect(await run()).toBe("answer");
+  expect(describe).toHaveBeenCalledOnce();
+  expect(requests.ended).toMatchObject([{ key: "key", outcome: "executed" }]);
 });

@@ -274,3 +274,13 @@ test("C42: two middlewares on one store keep their own options", async () => {
     headers: { "idempotency-replayed": "true" },
   });
 });
+
+test("a keyFunc makes one key of two routes two, as docs/migrating.md has it", async () => {
+  await using server = await serve(
+    counting({ keyFunc: ({ key, method, url }) => `${method} ${url} ${key}` }),
+  );
+
+  expect(await server.send({ key: "k", path: "/a" })).toMatchObject({ text: "run 1" });
+  expect(await server.send({ key: "k", path: "/b" })).toMatchObject({ text: "run 2" });
+  expect(await server.send({ key: "k", path: "/a" })).toMatchObject({ text: "run 1" });
+});

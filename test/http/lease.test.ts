@@ -473,7 +473,7 @@ test("jumps of the wall clock change nothing about leases", async () => {
   expect(await first).toMatchObject({ text: "done" });
 });
 
-test("a claim that took longer than its own lease is not used: nothing runs, the key is free", async () => {
+test("C15: a claim that took longer than its own lease is not used: nothing runs, the key is free", async () => {
   using clock = fakeClock();
   using events = listen();
   const store = memoryStore();
@@ -501,7 +501,7 @@ test("a claim that took longer than its own lease is not used: nothing runs, the
   await clock.advance(0);
 });
 
-test("the handler gets a token of its own for every execution, and keys to derive from", async () => {
+test("C16: the handler gets a token of its own for every execution, and keys to derive from", async () => {
   const seen: IdempotencyContext[] = [];
   const safe = idempotency(memoryStore());
   await using server = await serve(

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { idempotency, type HttpOptions } from "../../src/index.js";
 import { memoryStore } from "../../stores/memory.js";
 import { counting } from "../support/counting.js";
+import { listen } from "../support/events.js";
 import { serve, type Sent } from "../support/http.js";
 import { essence } from "../support/side-by-side.js";
 
@@ -139,6 +140,20 @@ test.each<[name: string, onReplay: () => unknown]>([
   const replay = await server.send({ key: "k" });
   expect(replay).toMatchObject({ status: 201, text: "kept", headers: { "x-kept": "1" } });
   expect(runs()).toBe(1);
+});
+
+test("an onReplay that throws is told of, once for each replay", async () => {
+  using events = listen();
+  const { listener } = counting((res) => res.writeHead(201).end("kept"), {
+    onReplay: () => {
+      throw new Error("typo");
+    },
+  });
+  await using server = await serve(listener);
+  for (let turn = 0; turn < 3; turn += 1) await server.send({ key: "k" });
+
+  const failed = { type: "hook-failed", hook: "onReplay", error: new Error("typo") };
+  expect(events.all).toMatchObject([failed, failed]);
 });
 
 /** Somebody outside answers the second of two requests while the store is asked for its key. */

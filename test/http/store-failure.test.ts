@@ -1,6 +1,6 @@
 /** When the store breaks: before the handler, after it, and while responses wait for it. */
 import { once } from "node:events";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import {
   idempotency,
   LockFailedError,
@@ -50,6 +50,28 @@ test("P8, C46: a store that fails on lock makes it 503 with Retry-After, and not
   expect(errors).toEqual([expect.objectContaining({ code: "STORE_UNAVAILABLE" })]);
   expect(errors[0]).toMatchObject({ cause: { message: "ECONNREFUSED" } });
   expect(runs()).toBe(0);
+});
+
+test("without onError the log has the whole error of a 5xx, and of nothing else", async () => {
+  const log = vi.spyOn(console, "error").mockImplementation(() => undefined);
+  onTestFinished(() => log.mockRestore());
+  let isBroken = true;
+  const store = memoryStore();
+  const lock: Store["lock"] = async (...args) =>
+    isBroken ? await broken() : await store.lock(...args);
+  const safe = idempotency({ ...store, lock });
+  await using server = await serve(safe.wrap((_, res) => res.writeHead(201).end()));
+
+  expect(await server.send({ key: "k" })).toMatchObject({ status: 503 });
+  isBroken = false;
+  await server.send({ key: "k", body: "one" });
+  expect(await server.send({ key: "k", body: "two" })).toMatchObject({ status: 422 });
+
+  expect(log.mock.calls).toEqual([[expect.objectContaining({ code: "STORE_UNAVAILABLE" })]]);
+  expect(log.mock.calls[0]?.[0]).toMatchObject({
+    message: expect.stringMatching(/^The store's lock failed/),
+    cause: { message: "ECONNREFUSED" },
+  });
 });
 
 test("P8: a store that throws where it should reject makes it 503 too, before the handler and after it", async () => {

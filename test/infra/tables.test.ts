@@ -131,3 +131,14 @@ describe("a planted fault is found:", () => {
     expect(policyBreaks(readTemplate(text.replaceAll(from, to)))).toContain(what);
   });
 });
+
+test("table.yml allows what the store sends to serve requests, and no more", () => {
+  const sent = ["register", "chunks"].flatMap((name) =>
+    [...read(`../stores/dynamodb/${name}.ts`).matchAll(/\b([A-Z]\w+)Command\b/g)].map(
+      ([, operation]) => `dynamodb:${operation}`,
+    ),
+  );
+  const allowed = [...TABLE.matchAll(/- (dynamodb:\w+)/g)].map(([, action]) => action);
+
+  expect(allowed).toEqual([...new Set(sent)].toSorted());
+});

@@ -5,6 +5,9 @@ import { expect, test } from "vitest";
 import { IdempotencyError } from "../../src/errors.js";
 import { parseHttpOptions } from "../../src/http/options.js";
 import { ERROR_CODES, problemFor } from "../../src/problem.js";
+import { FLAWED_STORES } from "../faults/campaign/flawed-stores.js";
+import { FAULT_KINDS } from "../faults/campaign/plan.js";
+import { MUTANTS } from "../model/mutants.js";
 import { compile, consumer } from "./consumer.js";
 import { anchors, links, table, typescriptBlocks } from "./readme.js";
 
@@ -142,6 +145,39 @@ test("the table of events names every event of the kit, in its order", () => {
   const events = [...union.matchAll(/type: "([a-z-]+)"/g)].map(([, type]) => `\`${type}\``);
 
   expect(named).toEqual(events);
+});
+
+test("the pages on guarantees and faults name every mistake, fault and flaw that the tests make, and no other", () => {
+  const guarantees = read(new URL("guarantees.md", docs));
+  const faults = read(new URL("faults.md", docs));
+  const flaws = faults.slice(faults.indexOf("## Flawed stores are caught"));
+  const rows = (page: string, head: string) =>
+    table(page, head).map((row) => row.map((cell) => cell.replaceAll("`", "")));
+
+  expect(
+    rows(guarantees, "Mistake")
+      .map(([name, store]) => `${name}: ${store}`)
+      .toSorted(),
+  ).toEqual(
+    Object.entries(MUTANTS)
+      .map(([name, { store }]) => `${name}: ${store}`)
+      .toSorted(),
+  );
+  expect(rows(faults, "Fault").map(([name]) => name)).toEqual([...FAULT_KINDS]);
+  expect(rows(flaws, "Store").map(([name, flaw]) => [name, flaw])).toEqual(
+    Object.entries(FLAWED_STORES).map(([name, { flaw }]) => [name, flaw]),
+  );
+});
+
+test("every npm script that a page names exists", () => {
+  const manifest = read(new URL("../package.json", docs));
+  const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
+  const named = pages.flatMap((page) =>
+    [...read(page).matchAll(/npm run ([\w:]+)/g)].map(([, name = ""]) => name),
+  );
+
+  expect(named.length).toBeGreaterThan(10);
+  expect(named.filter((name) => !Object.hasOwn(scripts, name))).toEqual([]);
 });
 
 /** The kits that a page compares, by the head of its table. */

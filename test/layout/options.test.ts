@@ -105,3 +105,14 @@ function table(options: readonly DocumentedOption[]): string {
     `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
   return [head, widths.map((width) => "-".repeat(width)), ...rows].map(line).join("\n");
 }
+
+test("C17: every option that is a time is named Ms, and no other", () => {
+  const options = optionsOf(ROOT, SECTIONS).flat();
+  const isTime = ({ meaning }: DocumentedOption) => /\bmilliseconds\b/i.test(meaning);
+  const namesOf = (some: readonly DocumentedOption[]) => some.map(({ name }) => name);
+
+  expect(options.filter(isTime).length).toBeGreaterThan(10);
+  expect(namesOf(options.filter(isTime))).toEqual(
+    namesOf(options.filter(({ name }) => name.endsWith("Ms"))),
+  );
+});

@@ -85,3 +85,20 @@ describe("in every state that two attempts on three nodes can reach", () => {
     60_000,
   );
 });
+
+describe("as docs/guarantees.md has it", () => {
+  it.each([
+    ["never", 7_764, 0],
+    ["abstains", 19_734, 141],
+  ] as const)(
+    "a node that loses its data: %s, %i states, %i of them for an operator",
+    (amnesia, states, wedged) => {
+      expect(explored({ amnesia })).toEqual({ states, wedged, isExhaustive: true });
+    },
+    60_000,
+  );
+
+  it("a node that goes on without its data is found after 6,506 states", () => {
+    expect(explored({ amnesia: "forgets" }).states).toBe(6_506);
+  }, 60_000);
+});

@@ -197,3 +197,13 @@ test("Redis Cluster: a replica that takes over has its master's marker", async (
   await eventually(async () => client.nodes("master").every(({ status }) => status === "ready"));
   expect(losses).toEqual([]);
 });
+
+test("a process that starts after a loss that nobody saw cannot tell: this is documented", async () => {
+  const node = await started();
+  const client = await connected(node.url);
+  await watching(client);
+  client.disconnect();
+  await node.restart({ keepData: false });
+
+  expect((await watching(await connected(node.url))).losses).toEqual([]);
+});

@@ -90,7 +90,7 @@ describe("random walks on a single server", () => {
     durationsMs: [UNIT_MS, 2 * UNIT_MS, 3 * UNIT_MS, 5 * UNIT_MS],
   });
 
-  it("every sequence of verbs by holders fresh and stale goes as in the model", async () => {
+  it("C6: every sequence of verbs by holders fresh and stale goes as in the model", async () => {
     const client = new Redis(single.port);
     clients.push(client);
     let walked = 0;

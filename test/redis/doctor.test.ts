@@ -8,6 +8,7 @@ import {
   type RedisNodeOptions,
 } from "../../infra/services/redis.js";
 import { connectRedis } from "../../stores/redis/connect.js";
+import { redisStore } from "../../stores/redis.js";
 import { examineRedis, judge, type RedisReport } from "../../stores/redis/doctor.js";
 
 async function examined(
@@ -102,6 +103,44 @@ test("a server that is down is not known, and no exception", async () => {
   const { level, errors } = await examineRedis(client);
 
   expect({ level, errors }).toEqual({ level: "unknown", errors: [] });
+});
+
+test("a store tells at its start what its server does not promise, and what its client can do, by process warnings", async () => {
+  const node = await startRedis({ persistence: "none" });
+  onTestFinished(() => node.close());
+  const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+  onTestFinished(() => warn.mockRestore());
+  const client = new Redis({ host: "127.0.0.1", port: node.port });
+  onTestFinished(() => client.disconnect());
+
+  redisStore(client);
+
+  const saying = (what: string) => [
+    expect.stringMatching(`^Redis at 127.0.0.1:${node.port} \\(forgetful\\): .*${what}`),
+    { code: "IDEMPOTENCY_REDIS" },
+  ];
+  await expect
+    .poll(() => warn.mock.calls)
+    .toEqual(expect.arrayContaining(["commandTimeout", "appendonly"].map(saying)));
+});
+
+test("an onReport that throws is a process warning without a code, and the store works", async () => {
+  const node = await startRedis();
+  onTestFinished(() => node.close());
+  const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
+  onTestFinished(() => warn.mockRestore());
+  const client = connectRedis(node.url);
+  onTestFinished(() => client.disconnect());
+  const thrown = new Error("from the listener");
+
+  const store = redisStore(client, {
+    onReport: () => {
+      throw thrown;
+    },
+  });
+
+  await expect.poll(() => warn.mock.calls).toEqual([[thrown]]);
+  expect(await store.get("key")).toBeUndefined();
 });
 
 test("RESP3 maps are read as well as flat lists", async () => {

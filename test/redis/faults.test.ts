@@ -74,7 +74,7 @@ const LEASE_VERBS: readonly (readonly [verb: string, use: Use, again: unknown])[
 ];
 
 describe("a reply is lost", () => {
-  test("of a lock that ioredis sends again: it is granted, and no conflict with itself", async () => {
+  test("C3: of a lock that ioredis sends again: it is granted, and no conflict with itself", async () => {
     const proxy = await proxyTo(node.port);
     const store = redisStore(await resending(proxy.port));
     const cut = proxy.cutAfterRequest(named("SET"));

@@ -1,6 +1,6 @@
 /** Listing keys by `SCAN`: the masters of a Cluster and the nodes of a quorum, each in its turn. */
 import { expect, onTestFinished, test } from "vitest";
-import { startCluster, startMasters } from "../../infra/services/redis.js";
+import { startCluster, startMasters, startRedis } from "../../infra/services/redis.js";
 import type { Store } from "../../src/index.js";
 import { acquire, answer, LONG_MS } from "../../src/testing/stage.js";
 import type { Listed } from "../../stores/listing.js";
@@ -52,6 +52,19 @@ test("a Cluster's keys are listed in pages, master by master", async () => {
   expect(names(found.flat())).toEqual(KEYS);
   expect(found.flat().every(({ state }) => state === "completed")).toBe(true);
   expect(found.length).toBeGreaterThan(2);
+});
+
+test("a page that has no time left ends with a cursor, from which the next goes on", async () => {
+  const node = await startRedis();
+  onTestFinished(() => node.close());
+  const client = await connected(node.url);
+  await complete(redisStore(client, { onReport: () => {} }), "key");
+
+  const limits = { limit: 10, limitMs: 0, cursor: undefined };
+  const page = await listRedis([client], PREFIX, limits);
+  expect(page).toEqual({ keys: [], cursor: expect.any(String) });
+  const rest = { limit: 10, limitMs: 30_000, cursor: page.cursor };
+  expect(await listRedis([client], PREFIX, rest)).toMatchObject({ keys: [{ key: "key" }] });
 });
 
 test("a quorum's keys are listed once each, with how many nodes hold just that", async () => {

@@ -1,5 +1,6 @@
 /** What servers refuse, and what else may stand under a key: always `StoreUnavailableError`, with advice, without secrets. */
 import { randomUUID } from "node:crypto";
+import { tracingChannel } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import * as fc from "fast-check";
@@ -405,3 +406,22 @@ async function stub(reply: string): Promise<number> {
   onTestFinished(() => void server.close());
   return (server.address() as AddressInfo).port;
 }
+
+test("a tracer of ioredis 6 is told the arguments of scripts, and with them bodies: this is documented", async () => {
+  const seen: string[] = [];
+  const channel = tracingChannel("ioredis:command");
+  const start = (context: unknown): void => {
+    seen.push(String((context as { args: unknown }).args));
+  };
+  const subscribers = { start } as unknown as Parameters<typeof channel.subscribe>[0];
+  channel.subscribe(subscribers);
+  onTestFinished(() => {
+    channel.unsubscribe(subscribers);
+  });
+  const store = redisStore(await connected(node.port), { onReport: () => {} });
+  const lease = await acquire(store, randomUUID());
+
+  await store.set(lease, answer({ body: Buffer.from(BODY) }), LONG_MS);
+
+  expect(seen.some((args) => args.includes(BODY))).toBe(true);
+});

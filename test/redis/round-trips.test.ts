@@ -1,8 +1,10 @@
 /** What a request costs, counted on the wire: commands, and times that somebody waits for the network. */
+import { randomBytes, randomUUID } from "node:crypto";
 import type { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { idempotency, type Lease, type Store } from "../../src/index.js";
+import { storageKey } from "../../src/key.js";
 import { acquire, answer, complete, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import { redisStore, type RedisOptions } from "../../stores/redis.js";
 import { deferred } from "../support/deferred.js";
@@ -181,4 +183,35 @@ test("claims of one turn of the event loop leave in one write when it is over; a
   const many = Array.from({ length: 200 }, (_, at) => lock(`many-${at}`));
   expect(stream.writableLength).toBeLessThan(8 * 1_024);
   await Promise.all(many);
+});
+
+test("C5, C9: a claim and then its record are one key, which has an end", async () => {
+  const { store } = await counted();
+  const standing = async () => {
+    const names = (await node.command("KEYS", "*")) as string[];
+    return names.filter((name) => !name.includes("marker"));
+  };
+  const endsInMs = async () => Number(await node.command("PTTL", "idempotency:k"));
+
+  const lease = await acquire(store, "k", LONG_MS);
+  expect(await standing()).toEqual(["idempotency:k"]);
+  expect(await endsInMs()).toBeGreaterThan(0);
+  expect(await endsInMs()).toBeLessThanOrEqual(LONG_MS);
+
+  await complete(store, lease, answer(), 2 * LONG_MS);
+  expect(await standing()).toEqual(["idempotency:k"]);
+  expect(await endsInMs()).toBeGreaterThan(LONG_MS);
+  expect(await endsInMs()).toBeLessThanOrEqual(2 * LONG_MS);
+});
+
+test("a record takes its response and a few hundred bytes of the server's memory", async () => {
+  const store = redisStore(await connected(node.port), { onReport: () => {} });
+  const key = storageKey(randomUUID());
+  const response = answer({ body: randomBytes(1_024), headers: [] });
+  await store.set(await acquire(store, key, LONG_MS, storageKey("fingerprint")), response, LONG_MS);
+
+  const bytes = Number(await node.command("MEMORY", "USAGE", `idempotency:${key}`));
+
+  expect(bytes).toBeGreaterThan(1_024);
+  expect(bytes).toBeLessThan(1_024 + 500);
 });

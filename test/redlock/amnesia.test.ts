@@ -336,3 +336,40 @@ test("a node that is empty does not vote while nobody is there to tell whether i
   await second.restart({ keepData: true });
   await vi.waitFor(async () => expect(await completed(claim(store, key))).toEqual(response), WAIT);
 });
+
+test("not noticed: FLUSHALL behind open connections, and all nodes at once while no process runs; both are documented", async () => {
+  const nodes = await ownMasters();
+  const before = await watching(nodes);
+  const flushed = await stored(before.store);
+  await expect.poll(() => standing(nodes, flushed.key)).toEqual(["R", "R", "R"]);
+  await Promise.all(nodes.map((node) => node.command("FLUSHALL")));
+  await acquired(claim(before.store, flushed.key));
+  expect(before.losses).toEqual([]);
+
+  const { key } = await stored(before.store);
+  await expect.poll(() => standing(nodes, key)).toEqual(["R", "R", "R"]);
+  for (const client of before.clients) client.disconnect();
+  await Promise.all(nodes.map((node) => node.restart({ keepData: false })));
+  const { store, losses } = await watching(nodes);
+  await acquired(claim(store, key));
+  expect(losses).toEqual([]);
+});
+
+test("a node that replaces another abstains, so that majorities of the old and the new list meet", async () => {
+  const own = await startMasters(4);
+  onTestFinished(() => own.close());
+  const [first, second, third, spare] = own.nodes as [RedisNode, RedisNode, RedisNode, RedisNode];
+  const old: Three<RedisNode> = [first, second, third];
+  const before = await party(old);
+  const { key, response } = await stored(before.store);
+  await expect.poll(() => standing(old, key)).toEqual(["R", "R", "R"]);
+  for (const client of before.clients) client.disconnect();
+  longAfterwards();
+
+  const list: Three<RedisNode> = [first, second, spare];
+  const { losses, ...later } = await watching(list);
+
+  await expect.poll(() => losses).toMatchObject([{ node: `127.0.0.1:${spare.port}` }]);
+  expect(await completed(claim(later.store, key))).toEqual(response);
+  expect((await withoutTheFirst(list, later, key)).message).toContain("abstains");
+});

@@ -283,7 +283,7 @@ describe("a lease", () => {
     await acquired(claim(store, other.key));
   });
 
-  test("that the nodes took longer to grant than it lasts is not given to anybody", async () => {
+  test("C15: that the nodes took longer to grant than it lasts is not given to anybody", async () => {
     const { store, proxies } = await proxied(nodes, { connect: PATIENT });
     three(proxies)[2].hang();
 

@@ -107,3 +107,20 @@ test("the median of an even number is between the two in the middle", () => {
     3, 2.5, 5, 2.5,
   ]);
 });
+
+test.each([
+  ["heapBytes", 20 * MIB, 2 * MIB],
+  ["heapBytes", 100 * MIB, 5 * MIB],
+  ["rssBytes", 90 * MIB, 24 * MIB],
+  ["rssBytes", 200 * MIB, 40 * MIB],
+] as const)(
+  "%s of %i bytes may grow by %i from the first third to the last, and by no byte more",
+  (size, first, most) => {
+    // The first fifth does not count, and of the rest the last third begins at 44.
+    const grown = (by: number) =>
+      runOf((at) => ({ [size]: at < 12 ? 1_000 * MIB : at < 44 ? first : first + by }));
+
+    expect(leaksOf(grown(most))).toEqual([]);
+    expect(leaksOf(grown(most + 1))).toHaveLength(1);
+  },
+);
