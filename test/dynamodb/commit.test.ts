@@ -1,6 +1,6 @@
 /** The response and the handler's own writes in one transaction: all of them or none. */
 import { randomBytes, randomUUID } from "node:crypto";
-import type { TransactWriteItem } from "@aws-sdk/client-dynamodb";
+import type { AttributeValue, TransactWriteItem } from "@aws-sdk/client-dynamodb";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   CommitRefusedError,
@@ -227,7 +227,12 @@ describe("writes that are refused", () => {
   const WRONG: readonly (readonly [string, readonly unknown[], RegExp])[] = [
     ["more than 99", Array.from({ length: 100 }, () => values({ S: "a" })), /at most 99/],
     ["more than 4 MB", [values({ B: Buffer.alloc(2 ** 22) })], /bytes/],
+    ["more than 4 MB of text", [values({ S: "a".repeat(2 ** 22) })], /bytes/],
+    ["more than 4 MB of digits", [values({ N: "1".repeat(2 ** 23) })], /bytes/],
     ["plain values", [values("a")], /marshall\(\)/],
+    ["null", [values(null)], /marshall\(\)/],
+    ["a value of no type that there is", [values({ T: "a" })], /marshall\(\)/],
+    ["a value of two types", [values({ S: "a", N: "1" })], /marshall\(\)/],
     ["an unknown action", [{ Get: { Key: {} } }], /exactly one of Put/],
     ["two actions in one", [{ Put: {}, Delete: {} }], /exactly one of Put/],
     ["nothing", [undefined], /exactly one of Put/],
@@ -244,6 +249,30 @@ describe("writes that are refused", () => {
     await expect(refused).rejects.toThrow(CommitRefusedError);
     await expect(refused).rejects.toThrow(says);
     expect(proxy.traffic.requests).toEqual({});
+  });
+
+  test("as many as there may be, of every type, with parts that are undefined, are not among them", async () => {
+    const { tableName: TableName } = stage;
+    const [key] = ids();
+    const kinds: AttributeValue[] = [
+      { S: "text" },
+      { N: "1", S: undefined } as AttributeValue,
+      { B: Buffer.from("bytes") },
+      { SS: ["a"] },
+      { NS: ["1"] },
+      { BS: [Buffer.from("b")] },
+      { L: [{ M: { a: { NULL: true } } }] },
+      { BOOL: true },
+    ];
+    const writes = Array.from({ length: 99 }, (_, at) => ({
+      Put: { TableName, Item: { id: { S: randomUUID() }, value: kinds[at % kinds.length] } },
+      Delete: undefined,
+    }));
+    const store = storeOn(stage);
+
+    expect(await commit(store, await acquire(store, key), writes)).toEqual({ state: "stored" });
+    const last = writes[98]?.Put.Item.id.S ?? "";
+    expect(await itemAt(stage, last)).toHaveProperty("value");
   });
 
   test("an expression that is wrong: says DynamoDB's word", async () => {

@@ -377,6 +377,31 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "The hash alone keeps contents apart. With the token no late holder can shorten the life of the other's parts, for which a day of grace has room as well.",
   },
+  {
+    file: "stores/redlock/voter.ts",
+    mutants: [
+      "if (!marker.isSeen) await marker.look(); → if (true) await marker.look();",
+      "if (!marker.isSeen) await marker.look(); → if (true) await marker.look(); (2)",
+    ],
+    why: "Performance only: of a node that is seen, a look asks nothing.",
+  },
+  {
+    file: "stores/redlock/voter.ts",
+    mutants: ["if (leftMs <= 0) return; → if (leftMs < 0) return;"],
+    why: "A single instant.",
+  },
+  {
+    file: "stores/dynamodb/writes.ts",
+    mutants: ["if (total > MOST_BYTES) { → if (total >= MOST_BYTES) {"],
+    why: "A single byte of a limit that DynamoDB checks as well.",
+  },
+  {
+    file: "stores/dynamodb/writes.ts",
+    mutants: [
+      'if (typeof value !== "object" || value === null) return false; → if (value === null) return false;',
+    ],
+    why: "What is no object has no property that is the name of a type.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

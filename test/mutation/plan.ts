@@ -82,7 +82,7 @@ const PLAN: Readonly<Record<string, Stages>> = {
   "stores/dynamodb/writes.ts": DYNAMODB,
   "stores/redlock/voter.ts": QUORUM,
   "stores/redlock/newcomer.ts": [["redlock/amnesia"]],
-  "stores/redlock/nodes.ts": [["redlock/construction"]],
+  "stores/redlock/nodes.ts": [["redlock/construction"], ["redlock/round-trips"]],
   "stores/redis/marker.ts": MARKER,
 };
 
