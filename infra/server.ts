@@ -69,9 +69,9 @@ function start({ host, port, options, storeName }: Settings, store: Store): void
   });
   server.listen(port, host, () => {
     const address = server.address() as AddressInfo;
-    console.log(welcome(address, storeName));
-    // For a supervisor that starts the next process where this one was.
+    // For a supervisor that starts the next process where this one was. First: whoever reads the rest may kill it.
     process.send?.({ port: address.port });
+    console.log(welcome(address, storeName));
   });
 }
 

@@ -4,9 +4,6 @@ import { fileURLToPath } from "node:url";
 
 const SERVER = fileURLToPath(new URL("server.js", import.meta.url));
 
-/** A server that is killed at once again and again is not restarted for ever. */
-const MIN_LIFE_MS = 500;
-
 /** Meanwhile somebody else's connection may have got the port for a moment. */
 const MAX_TRIES = 20;
 const RETRY_MS = 250;
@@ -15,19 +12,20 @@ let child: ChildProcess;
 let stopping = false;
 
 function start(port: string | undefined, tries = 0): void {
-  const startedAt = performance.now();
   let listening = port;
+  let wasUp = false;
   const env = { ...process.env, ...(port !== undefined && { PORT: port }) };
   // Out of reach of the terminal's Ctrl-C, which this process hands on: once.
   child = fork(SERVER, { env, detached: true });
   // The page that is open must find the next server where it found the last.
   child.on("message", (message) => {
+    wasUp = true;
     listening = String((message as { port: number }).port);
   });
   child.once("exit", (code, signal) => {
-    const lived = performance.now() - startedAt;
     if (stopping) process.exitCode = code ?? 1;
-    else if (signal === "SIGKILL" && lived >= MIN_LIFE_MS) start(listening, MAX_TRIES);
+    // One that is killed before it is up would be so again and again.
+    else if (signal === "SIGKILL" && wasUp) start(listening, MAX_TRIES);
     else if (code !== 0 && tries > 0) setTimeout(() => start(listening, tries - 1), RETRY_MS);
     else process.exitCode = code ?? 1;
   });

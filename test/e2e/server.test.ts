@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { fetchArguments } from "../support/curl.js";
+import { until } from "../../infra/services/until.js";
 import {
   chargesOf,
   failedStart,
@@ -172,6 +173,19 @@ describe("shutdown", () => {
     const { origin, child } = await startSupervised();
     await chargesOf(origin);
     expect(await stopped(child, signal)).toBe(0);
+  });
+
+  it("npm start: a server that is killed as soon as it is up is started again where it was", async () => {
+    const { origin } = await startSupervised();
+    const isUp = () =>
+      chargesOf(origin).then(
+        () => true,
+        () => false,
+      );
+    for (let kills = 0; kills < 3; kills += 1) {
+      await expect(fetch(`${origin}/crash`, { method: "POST" })).rejects.toThrow("fetch failed");
+      await until("it is up again", isUp);
+    }
   });
 
   it("a second signal ends the process at once", async () => {
