@@ -1,4 +1,4 @@
-/** `idempotency-kit/client`: a `fetch` that repeats a request until it has its answer. Runs in browsers too. */
+/** `idempotency-kit/client`: a `fetch` that repeats a request until it has its answer. Needs `fetch` and `AbortSignal.any`; runs in browsers too. */
 import { bodyOf, tryOnce } from "./client/attempt.js";
 import { NoResponseError, type FailedAttempt } from "./client/no-response.js";
 import { isToRetry, pause, pauseMs } from "./client/pauses.js";

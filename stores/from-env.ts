@@ -12,7 +12,7 @@ export type { MiddlewareOptions } from "./from-env/variables.js";
  * - `memory:` for one process; refused in production and in Lambda unless `IDEMPOTENCY_ALLOW_MEMORY=1`
  * - `redis://…`, `rediss://…`, `redis+sentinel://…`, `redis+cluster://…`: whatever `connectRedis` takes
  * - `redlock:` and an odd number of such URLs, one per region, separated by commas
- * - `dynamodb://table?region=…&endpoint=…`, both parameters optional
+ * - `dynamodb://table?region=…&endpoint=…`, all parameters optional
  *
  * The driver is loaded only now. Waits up to two seconds for connections. A store that cannot be reached is a process
  * warning (`IDEMPOTENCY_UNREACHABLE`), not a failure: it is asked again for every request, and those get 503 until it
@@ -20,7 +20,7 @@ export type { MiddlewareOptions } from "./from-env/variables.js";
  *
  * @param env Default: `process.env`.
  * @throws {OptionsError} naming every variable that is wrong, those of {@link optionsFromEnv} too, or the driver that is
- * not installed. No value is repeated.
+ * not installed. No value is repeated but numbers that contradict each other.
  * @example
  * ```ts
  * import { idempotency } from "idempotency-kit";

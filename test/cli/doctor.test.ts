@@ -1,4 +1,7 @@
 /** `idempotency-kit doctor` on real servers, fit and unfit. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { startDynamodb, type DynamodbLocal } from "../../infra/services/dynamodb.js";
 import { startMasters, startRedis, type RedisNodeOptions } from "../../infra/services/redis.js";
@@ -57,6 +60,18 @@ test("--json: one document of a documented shape", async () => {
     ],
   });
   expect((await asked(["doctor", "--strict"], env)).code).toBe(1);
+});
+
+test("a private certificate authority is trusted by Node's own variable", async () => {
+  const node = await redis({ tls: true });
+  const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const ca = join(folder, "ca.pem");
+  await writeFile(ca, node.ca ?? "");
+  const env = { IDEMPOTENCY_STORE: node.url };
+
+  expect((await tool(["doctor"], env)).code).toBe(2);
+  expect((await tool(["doctor"], { ...env, NODE_EXTRA_CA_CERTS: ca })).code).toBe(0);
 });
 
 test("a server that is far for its lease, and a clock that is off, are told, and what to do", async () => {

@@ -1,5 +1,6 @@
 /** `inspect` and `delete` on records that the middleware stored, and the tool's own manners. */
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -9,6 +10,7 @@ import { startRedis, type RedisNode } from "../../infra/services/redis.js";
 import { idempotency, type Store } from "../../src/index.js";
 import { storageKey } from "../../src/key.js";
 import { acquire, answer } from "../../src/testing/stage.js";
+import { encryptedStore } from "../../stores/encrypted.js";
 import { storeFromEnv } from "../../stores/from-env.js";
 import { asked, tool, TOOL } from "./tool.js";
 
@@ -84,6 +86,26 @@ describe("inspect", () => {
     expect(scoped.code).toBe(0);
     expect(stored.stdout).toBe(scoped.stdout);
     expect((await tool(["inspect", "order-3"], env)).code).toBe(1);
+  });
+
+  test("shows of an encrypted record the status and the times, no headers, and the encrypted bytes", async () => {
+    const secret = answer({
+      statusCode: 201,
+      headers: [["X-Payment", "1"]],
+      body: Buffer.from("paid 19.99"),
+    });
+    const sealed = encryptedStore(store, { keys: { k: randomBytes(32) }, current: "k" });
+    await sealed.set(await acquire(sealed, storageKey("order-9")), secret, 60_000);
+
+    const { json } = await asked(["inspect", "order-9", "--body"], env);
+    expect(json).toMatchObject({
+      found: true,
+      statusCode: 201,
+      headers: [],
+      body: { encoding: "base64" },
+    });
+    expect(json).toHaveProperty("expiresAt");
+    expect(JSON.stringify(json)).not.toMatch(/X-Payment|19\.99/);
   });
 
   test("nothing there: exit code 1, and why that may be", async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { beforeAll, describe, expect, test, vi } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { mistakesIn, type Template } from "../infra/template.js";
 import { POLICIES, policyBreaks } from "./policies.js";
 
@@ -32,18 +32,23 @@ beforeAll(async () => {
   await run(process.execPath, [SERVERLESS, "--version"], { timeout: TIMEOUT_MS });
   const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
   try {
-    await run(process.execPath, [SERVERLESS, "package", "--package", folder], {
-      timeout: TIMEOUT_MS,
-      // Nobody's credentials, and nobody to ask.
-      env: { PATH: process.env["PATH"], HOME: folder, NODE_OPTIONS: `--import=${NO_NETWORK}` },
-    });
-    text = await readFile(join(folder, "cloudformation-template-update-stack.json"), "utf8");
+    text = await packaged(folder);
     files = namesIn(await readFile(join(folder, "idempotency-kit-payments.zip")));
   } finally {
     await rm(folder, { recursive: true });
   }
   template = JSON.parse(text) as Template;
 }, TIMEOUT_MS);
+
+/** Packages into a folder; the template. */
+async function packaged(folder: string, ...args: string[]): Promise<string> {
+  await run(process.execPath, [SERVERLESS, "package", "--package", folder, ...args], {
+    timeout: TIMEOUT_MS,
+    // Nobody's credentials, and nobody to ask.
+    env: { PATH: process.env["PATH"], HOME: folder, NODE_OPTIONS: `--import=${NO_NETWORK}` },
+  });
+  return await readFile(join(folder, "cloudformation-template-update-stack.json"), "utf8");
+}
 
 describe("the package", () => {
   test("holds the bundle and nothing else, and each driver in a file of its own", () => {
@@ -93,6 +98,40 @@ describe("the template", () => {
   test("breaks no policy", () => {
     expect(policyBreaks(template)).toEqual([]);
   });
+
+  test("is of stage dev, and its functions have the time that the page says", async () => {
+    const functions = Object.values(template.Resources ?? {})
+      .filter(({ Type }) => Type === "AWS::Lambda::Function")
+      .map(({ Properties = {} }) => [Properties["FunctionName"], Properties["Timeout"]] as const);
+    expect(Object.fromEntries(functions)).toEqual({
+      "idempotency-kit-payments-dev-payments": 29,
+      "idempotency-kit-payments-dev-orders": 60,
+    });
+    expect(await readFile(`${ROOT}serverless.yml`, "utf8")).toContain(
+      "${opt:region, 'eu-central-1'}",
+    );
+  });
+
+  test(
+    "another store is another URL in every function's environment",
+    async () => {
+      const url = "rediss://redis.example:6380";
+      const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
+      onTestFinished(() => rm(folder, { recursive: true }));
+      const other = JSON.parse(await packaged(folder, `--param=store=${url}`)) as Template;
+      const environments = (of: Template) =>
+        Object.values(of.Resources ?? {})
+          .filter(({ Type }) => Type === "AWS::Lambda::Function")
+          .map(
+            ({ Properties = {} }) => (Properties["Environment"] as { Variables: object }).Variables,
+          );
+      const changed = environments(structuredClone(template)).map((variables) =>
+        Object.assign(variables, { IDEMPOTENCY_STORE: url }),
+      );
+      expect(environments(other)).toEqual(changed);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe("a planted fault is found:", () => {
@@ -108,6 +147,11 @@ describe("a planted fault is found:", () => {
       "records are backed up",
       '"PointInTimeRecoveryEnabled":true',
       '"PointInTimeRecoveryEnabled":false',
+    ],
+    [
+      "records are protected from deletion",
+      '"DeletionProtectionEnabled":true',
+      '"DeletionProtectionEnabled":false',
     ],
     ["no statement allows a wildcard of actions", "dynamodb:GetItem", "dynamodb:Get*"],
     ["no statement allows a wildcard of actions", "sqs:ReceiveMessage", "sqs:*"],

@@ -36,6 +36,12 @@ export const POLICIES: Readonly<Record<string, (template: Template) => boolean>>
     every(template, "AWS::DynamoDB::Table", ({ PointInTimeRecoverySpecification: backups }) =>
       same(backups, { PointInTimeRecoveryEnabled: true }),
     ),
+  "records are protected from deletion": (template) =>
+    every(
+      template,
+      "AWS::DynamoDB::Table",
+      ({ DeletionProtectionEnabled }) => DeletionProtectionEnabled === true,
+    ),
   "no statement allows a wildcard of actions": (template) =>
     allowed(template).every(({ Action }) => !JSON.stringify(Action).includes("*")),
   "no statement allows a wildcard of resources": (template) =>

@@ -333,6 +333,37 @@ describe("options", () => {
   });
 });
 
+test("whoever reads the store without keys takes an encrypted record for an answer: this is documented", async () => {
+  const inner = memoryStore();
+  await using sealing = await serve(
+    idempotency(encryptedStore(inner, rings.first)).wrap((_, res) =>
+      res.writeHead(402).end("declined"),
+    ),
+  );
+  await using plain = await serve(idempotency(inner).wrap((_, res) => res.end("ran")));
+  await sealing.send({ key: "k" });
+
+  const replay = await plain.send({ key: "k" });
+  expect(replay.status).toBe(402);
+  expect(replay.headers["idempotency-replayed"]).toBe("true");
+  expect(replay.text).not.toBe("declined");
+});
+
+test("with onStoreFailure 'execute' a request whose record cannot be read runs unprotected", async () => {
+  using events = listen();
+  const inner = memoryStore();
+  const door = (ring: EncryptionOptions) =>
+    idempotency(encryptedStore(inner, ring), { onStoreFailure: "execute" }).wrap((_, res) =>
+      res.end("ran"),
+    );
+  await using one = await serve(door(rings.first));
+  await using other = await serve(door(rings.second));
+  await one.send({ key: "k" });
+
+  expect(await other.send({ key: "k" })).toMatchObject({ status: 200, text: "ran" });
+  expect(events.types).toEqual(["unprotected"]);
+});
+
 test("commit is there where the inner store has it, and close closes the inner store", async () => {
   const inner = memoryStore();
   const store = encryptedStore(inner, rings.first);

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { EXIT } from "../../infra/cli/command.js";
+import { OptionsError } from "../../src/errors.js";
 import { readEnvironment } from "../../stores/from-env/environment.js";
 import { HEEDED_BY, variableOf, VARIABLES } from "../../stores/from-env/variables.js";
 import { table } from "../layout/readme.js";
@@ -39,6 +40,19 @@ test("every URL that it shows is one that is understood", () => {
       /^(redis|redlock|memory|dynamodb)/.exec(url)?.[0],
     );
   }
+});
+
+test("lists the parameters of a table's URL, all of them", () => {
+  const [, listed = ""] = /takes the parameters ((?:`\w+`(?:, | and )?)+)/.exec(page) ?? [];
+  let refusal: unknown;
+  try {
+    readEnvironment({ IDEMPOTENCY_STORE: "dynamodb://payments?x=1" });
+  } catch (error) {
+    refusal = error;
+  }
+  if (!(refusal instanceof OptionsError)) throw new Error("It should be refused.");
+  const [, known = ""] = /only the parameters ([\w, ]+)$/.exec(refusal.message) ?? [];
+  expect(known.split(", ")).toEqual(codes(listed));
 });
 
 test("no page names a variable that a store of the environment would refuse as unknown", () => {

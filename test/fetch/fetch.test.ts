@@ -5,6 +5,7 @@ import {
   CommitRefusedError,
   idempotency,
   type CachedResponse,
+  type KeyedRequest,
   type Store,
 } from "../../src/index.js";
 import {
@@ -133,6 +134,7 @@ describe("the handler", () => {
       Response.json({
         key: context?.key,
         held: context?.held,
+        token: typeof context?.token,
         aborted: context?.signal.aborted,
         derived: context?.deriveKey("bank").length,
       }),
@@ -140,6 +142,7 @@ describe("the handler", () => {
     expect(await (await send({ key: '"k"' })).json()).toEqual({
       key: "k",
       held: true,
+      token: "string",
       aborted: false,
       derived: expect.any(Number),
     });
@@ -280,6 +283,24 @@ describe("refusals are problem documents:", () => {
     const { safe, send } = protect(created);
     await safe.drain();
     expect(await problem(await send({ key: "k" }))).toBe("DRAINING");
+  });
+
+  it("a server that shuts down answers what runs first, and drain waits for it", async () => {
+    const [begun, done] = [deferred(), deferred()];
+    const { safe, send } = protect(async () => {
+      begun.resolve();
+      await done.promise;
+      return new Response("done");
+    });
+    const first = send({ key: "k" });
+    await begun.promise;
+    let drained = false;
+    const drain = safe.drain().then(() => (drained = true));
+    expect(await problem(await send({ key: "other" }))).toBe("DRAINING");
+    expect(drained).toBe(false);
+    done.resolve();
+    expect(await (await first).text()).toBe("done");
+    await drain;
   });
 });
 
@@ -474,6 +495,35 @@ test("hooks get the request: scope, onReplay", async () => {
   expect((await send({ key: "k", headers: one })).headers.get("X-Status")).toBe("201");
   expect((await send({ key: "k" })).status).toBe(400);
   expect(ran).toHaveLength(2);
+});
+
+test("all hooks get the request itself", async () => {
+  const requests = [1, 2, 3].map(() => requestFor({ key: "k" }));
+  const asked: [hook: string, of: number][] = [];
+  const noted =
+    <V, T>(hook: string, answer: (value: V) => T) =>
+    (value: V, original: Request): T => {
+      asked.push([hook, requests.indexOf(original)]);
+      return answer(value);
+    };
+  const { safe } = protect(created, {
+    keyFunc: noted("keyFunc", ({ key }: KeyedRequest) => key),
+    fingerprint: noted("fingerprint", () => "same"),
+    onReplay: noted("onReplay", () => undefined),
+    onError: noted("onError", () => undefined),
+  });
+  const [, , read] = requests;
+  await read?.text();
+  for (const request of requests) await safe(request);
+
+  expect(asked).toEqual([
+    ["keyFunc", 0],
+    ["fingerprint", 0],
+    ["keyFunc", 1],
+    ["fingerprint", 1],
+    ["onReplay", 1],
+    ["onError", 2],
+  ]);
 });
 
 test("what is no handler, and wrong options, are refused at once", () => {

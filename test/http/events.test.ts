@@ -10,6 +10,7 @@ import {
   type StoreTrace,
 } from "../../src/index.js";
 import { memoryStore } from "../../stores/memory.js";
+import { listen } from "../support/events.js";
 import { serve } from "../support/http.js";
 
 /** Collects the contexts of a tracing channel as they end. */
@@ -71,6 +72,31 @@ test("each keyed request is traced with its outcome and time, each store call wi
   }
   expect(new Set(requests.ended.map(({ key }) => key)).size).toBe(3);
   expect(JSON.stringify([requests.ended, calls.ended])).not.toMatch(/secret/);
+});
+
+test("P9: events carry hashed keys, and nothing of what a client sent", async () => {
+  using events = listen();
+  const safe = idempotency(memoryStore(), { onError: () => {}, maxResponseBytes: 20 });
+  await using server = await serve(
+    safe.wrap((req, res) => {
+      if (req.url === "/throws") throw new Error("no funds");
+      res
+        .writeHead(req.url === "/fails" ? 500 : 201)
+        .end("x".repeat(req.url === "/large" ? 21 : 1));
+    }),
+  );
+  for (const path of ["/throws", "/fails", "/large"]) {
+    await server.send({
+      key: `secret-key${path}`,
+      path,
+      body: "secret-body",
+      headers: { Authorization: "Bearer secret-token" },
+    });
+  }
+
+  expect(events.types).toEqual(["released", "released", "tombstoned"]);
+  expect(JSON.stringify(events.all)).not.toMatch(/secret/);
+  for (const { key } of events.all) expect(key).toMatch(/^[\w-]{43}$/);
 });
 
 test("a store call that fails is traced with its error", async () => {

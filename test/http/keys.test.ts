@@ -228,7 +228,7 @@ test("an option function that throws makes it 500, or the kit's error that it th
   expect(JSON.parse(answer.text)).toMatchObject({ detail: "Log in first." });
 });
 
-test("P9: neither keys, scopes nor credentials reach a store or a record", async () => {
+test("P9: neither keys, scopes, bodies nor credentials reach a store or a record", async () => {
   const { store, seen } = watchedStore();
   const records: unknown[] = [];
   const set: Store["set"] = async (...args) => {
@@ -239,11 +239,15 @@ test("P9: neither keys, scopes nor credentials reach a store or a record", async
 
   await server.send({
     key: "raw-key",
+    body: "raw-body",
     headers: { "X-Tenant": "raw-tenant", Authorization: "Bearer secret", Cookie: "sid=secret" },
   });
 
   const all = JSON.stringify([seen, records]);
-  for (const raw of ["raw-key", "raw-tenant", "secret"]) expect(all).not.toContain(raw);
+  const bytes = JSON.stringify([...Buffer.from("raw-body")]).slice(1, -1);
+  for (const raw of ["raw-key", "raw-tenant", "raw-body", bytes, "secret"]) {
+    expect(all).not.toContain(raw);
+  }
   for (const hashed of seen) expect(hashed).toMatch(/^[\w-]{43}$/);
 });
 

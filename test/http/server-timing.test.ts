@@ -43,6 +43,26 @@ it("refusals and failures tell what they are", async () => {
   ]);
 });
 
+it("is not where the head left before, nor where the key or the body could not be read", async () => {
+  await using server = await service((_, res) => {
+    res.flushHeaders();
+    res.end("streamed");
+  });
+  const streamed = await server.send({ key: "k" });
+  expect(streamed.text).toBe("streamed");
+  expect(streamed.headers["server-timing"]).toBeUndefined();
+  const long = Buffer.alloc(1_048_577);
+  const refused = [
+    await server.send({ key: "a b" }),
+    await server.send({ key: "long", body: long }),
+  ];
+  expect(refused.map(({ status }) => status)).toEqual([400, 413]);
+  for (const { headers } of refused) expect(headers["server-timing"]).toBeUndefined();
+  expect(timing(await server.send({ key: "k" }))).toBe(
+    'idempotency;desc="RESPONSE_NOT_KEPT";dur=N',
+  );
+});
+
 it("a committed answer tells it, too", async () => {
   await using server = await service(
     async ({

@@ -3,6 +3,12 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { IdempotencyError } from "../../src/errors.js";
+import {
+  EVENT_CHANNEL,
+  HANDLER_CHANNEL,
+  REQUEST_CHANNEL,
+  STORE_CHANNEL,
+} from "../../src/events.js";
 import { parseHttpOptions } from "../../src/http/options.js";
 import { ERROR_CODES, problemFor } from "../../src/problem.js";
 import { FLAWED_STORES } from "../faults/campaign/flawed-stores.js";
@@ -209,6 +215,15 @@ test("the kits compared are those of the README, and each has a section on movin
   // Of which day, and which version, is said of each.
   const [dated = ""] = /^As of .*?\n\n/ms.exec(page) ?? [];
   for (const kit of kits) expect(dated).toMatch(new RegExp(`${kit}[^;]*?\\d+\\.\\d+\\.\\d+`));
+});
+
+test("the page on telemetry names the channels as they are", () => {
+  const page = read(new URL("telemetry.md", docs));
+  const named = [...page.matchAll(/^- `([\w:*-]+)`:/gm)].map(([, name]) => name);
+  const traced = [REQUEST_CHANNEL, HANDLER_CHANNEL, STORE_CHANNEL].map(
+    (name) => `tracing:${name}:*`,
+  );
+  expect(named).toEqual([EVENT_CHANNEL, ...traced]);
 });
 
 test("the checks find links and sections", () => {

@@ -1,4 +1,5 @@
 /** The package as npm gets it: its parts work for whoever has installed nothing else, and its types are found. */
+import { build } from "esbuild";
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -210,4 +211,22 @@ describe.each(NODES)("on Node %s", (version) => {
 
     expect(await printed(home, "commonjs", code, node)).toBe("true");
   });
+});
+
+it("the Fetch door needs of Node what its page names, and nothing else", async () => {
+  const { metafile } = await build({
+    entryPoints: [join(ROOT, "src/fetch.ts")],
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    write: false,
+    metafile: true,
+  });
+  const needed = Object.values(metafile.outputs).flatMap(({ imports }) =>
+    imports.map(({ path }) => path.replace("node:", "")),
+  );
+  const page = await readFile(join(ROOT, "docs/fetch.md"), "utf8");
+  const [, sentence = ""] = /^It needs Node, or (.*)$/m.exec(page) ?? [];
+  const named = [...sentence.matchAll(/`(\w+)`/g)].map(([, name]) => name);
+  expect(new Set(named)).toEqual(new Set(["Buffer", ...needed]));
 });

@@ -1,8 +1,10 @@
-/** The demo's page in a real browser: what it shows is what happened. */
+/** The demo's page, and the client, in a real browser: what it shows is what happened. */
+import { build } from "esbuild";
+import { fileURLToPath } from "node:url";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { chromium as chromiumPath } from "../../infra/services/install.js";
-import { killAll, startSupervised } from "../e2e/demo.js";
+import { chargesOf, killAll, startSupervised } from "../e2e/demo.js";
 
 /** For a browser on a busy machine; nothing here waits that long. */
 const TIMEOUT_MS = 120_000;
@@ -150,6 +152,44 @@ test(
     await page.emulateMedia({ colorScheme: "dark" });
 
     expect(await colors()).not.toBe(light);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "the client retries in a browser as in Node: one key, one body, one charge",
+  async () => {
+    const { outputFiles } = await build({
+      entryPoints: [fileURLToPath(new URL("../../src/client.ts", import.meta.url))],
+      bundle: true,
+      format: "iife",
+      globalName: "kit",
+      platform: "browser",
+      write: false,
+    });
+    const { origin } = await startSupervised();
+    const { page } = await open(origin);
+    await page.addScriptTag({ content: outputFiles[0]?.text ?? "" });
+
+    // The first attempt reaches the server, and its answer is lost.
+    const seen = await page.evaluate(`(async () => {
+      const keys = [];
+      const lossy = async (request) => {
+        keys.push(request.headers.get("Idempotency-Key"));
+        const response = await fetch(request);
+        if (keys.length === 1) throw new TypeError("lost");
+        return response;
+      };
+      const send = kit.retryingFetch({ fetch: lossy, firstPauseMs: 1 });
+      const body = JSON.stringify({ amount: 1, currency: "EUR" });
+      const response = await send("/payments", { method: "POST", body });
+      return { keys, status: response.status, replayed: response.headers.get("Idempotency-Replayed") };
+    })()`);
+
+    expect(seen).toMatchObject({ status: 201, replayed: "true" });
+    const { keys } = seen as { keys: string[] };
+    expect(keys).toEqual([expect.stringMatching(/^"[\da-f-]{36}"$/), keys[0]]);
+    expect(await chargesOf(origin)).toBe(1);
   },
   TIMEOUT_MS,
 );

@@ -146,7 +146,7 @@ describe("with regions 0, 40 and 80 ms away", () => {
     return times.toSorted((a, b) => a - b)[4] ?? 0;
   }
 
-  test("a claim hears them all, a record is stored and a replay found as soon as a majority answers", async () => {
+  test("a claim hears them all, a record is stored, a lease renewed and a replay found as soon as a majority answers", async () => {
     const store = await regions();
     const key = freshKey();
     await store.set(await acquired(claim(store, key)), answer(), LONG_MS);
@@ -157,6 +157,8 @@ describe("with regions 0, 40 and 80 ms away", () => {
       await store.set(lease, answer(), LONG_MS);
     });
     const replayMs = await measured(() => completed(claim(store, key)));
+    const held = await acquired(claim(store, freshKey()));
+    const renewalMs = await measured(() => store.extend(held, LONG_MS));
 
     // At least what the distance takes, and less than one more round trip.
     expect(claimMs / SLOWEST_MS).toBeGreaterThan(0.95);
@@ -165,5 +167,7 @@ describe("with regions 0, 40 and 80 ms away", () => {
     expect(freshMs / (2 * SLOWEST_MS)).toBeLessThan(1.4);
     expect(replayMs / MAJORITY_MS).toBeGreaterThan(0.95);
     expect(replayMs / MAJORITY_MS).toBeLessThan(1.9);
+    expect(renewalMs / MAJORITY_MS).toBeGreaterThan(0.95);
+    expect(renewalMs / MAJORITY_MS).toBeLessThan(1.9);
   });
 });

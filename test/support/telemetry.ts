@@ -29,16 +29,18 @@ export interface KeptSpan {
 
 export function keepingMeterProvider() {
   const measurements: Measurement[] = [];
-  const instruments = new Map<string, MetricOptions>();
-  const keeping = (name: string, options: MetricOptions = {}) => {
-    instruments.set(name, options);
-    const keep = (value: number, attributes: Attributes = {}) =>
-      measurements.push({ name, value, attributes });
-    return { add: keep, record: keep };
-  };
+  const instruments = new Map<string, MetricOptions & { readonly kind: string }>();
+  const keeping =
+    (kind: string) =>
+    (name: string, options: MetricOptions = {}) => {
+      instruments.set(name, { ...options, kind });
+      const keep = (value: number, attributes: Attributes = {}) =>
+        measurements.push({ name, value, attributes });
+      return { add: keep, record: keep };
+    };
   const meter = Object.assign(createNoopMeter(), {
-    createCounter: keeping,
-    createHistogram: keeping,
+    createCounter: keeping("counter"),
+    createHistogram: keeping("histogram"),
   });
   const meterProvider: MeterProvider = { getMeter: () => meter };
   return { meterProvider, measurements, instruments };

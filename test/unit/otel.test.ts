@@ -10,11 +10,13 @@ import {
   type ContextManager,
 } from "@opentelemetry/api";
 import { AsyncLocalStorage } from "node:async_hooks";
+import { readFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, it, test } from "vitest";
-import { idempotency, type HttpOptions, type Store } from "../../src/index.js";
+import { idempotency, LockFailedError, type HttpOptions, type Store } from "../../src/index.js";
 import type { Given } from "../../src/options.js";
 import { instrument, type TelemetryOptions } from "../../src/otel.js";
 import { memoryStore } from "../../stores/memory.js";
+import { table } from "../layout/readme.js";
 import { deferred } from "../support/deferred.js";
 import { serve, type Listener } from "../support/http.js";
 import { keepingMeterProvider, keepingTracerProvider } from "../support/telemetry.js";
@@ -110,6 +112,57 @@ describe("each request is counted and timed by how it was answered:", () => {
       "error.type": "STORE_UNAVAILABLE",
     });
   });
+
+  it("not where the key, the scope or the body could not be read, nor at shutdown", async () => {
+    const safe = idempotency(memoryStore(), {
+      ...QUIET,
+      maxBodyBytes: 1,
+      scope: (req) => req.headers.via,
+    });
+    await using server = await serve(safe.wrap(created));
+    const refused = [
+      await server.send({ key: "a b", headers: { Via: "1.1 a" } }),
+      await server.send({ key: "k" }),
+      await server.send({ key: "k", body: "12", headers: { Via: "1.1 a" } }),
+    ];
+    await safe.drain();
+    refused.push(await server.send({ key: "k", headers: { Via: "1.1 a" } }));
+    expect(refused.map(({ status }) => status)).toEqual([400, 400, 413, 503]);
+    expect(told("idempotency.requests")).toEqual([]);
+  });
+
+  it("not kept, lost, and not granted", async () => {
+    await using large = await service(created, memoryStore(), { maxResponseBytes: 0 });
+    await large.send({ key: "k" });
+    await large.send({ key: "k" });
+    const store = memoryStore();
+    const lock: Store["lock"] = async (...claim) => {
+      const found = await store.lock(...claim);
+      return found.state === "acquired"
+        ? { ...found, lease: { ...found.lease, validUntil: 0 } }
+        : found;
+    };
+    await using lost = await service(created, { ...store, lock });
+    await lost.send({ key: "k" });
+    const full = () => Promise.reject(new LockFailedError("full"));
+    await using refused = await service(created, { ...memoryStore(), lock: full });
+    await refused.send({ key: "k" });
+    expect(told("idempotency.requests")).toEqual([
+      outcome("executed"),
+      outcome("refused", "RESPONSE_NOT_KEPT"),
+      outcome("refused", "LEASE_LOST"),
+      outcome("refused", "LOCK_FAILED"),
+    ]);
+  });
+});
+
+test("the page lists every metric, with its kind and unit", () => {
+  const page = readFileSync(new URL("../../docs/telemetry.md", import.meta.url), "utf8");
+  const listed = table(page, "Name").map(([name = "", kind = ""]) =>
+    [name, kind].join(" ").replaceAll("`", ""),
+  );
+  const made = [...meter.instruments].map(([name, { kind, unit }]) => `${name} ${kind}, ${unit}`);
+  expect(listed.toSorted()).toEqual(made.toSorted());
 });
 
 test("times are seconds, with buckets, and as long as things took", async () => {
@@ -253,6 +306,28 @@ describe("spans", () => {
     }
     expect(tracer.spans[1]).toMatchObject({
       name: "idempotency request",
+      parent: "POST /payments",
+    });
+  });
+
+  it("of the handler itself lie beside them, below the one that is active", async () => {
+    context.setGlobalContextManager(contextManager());
+    try {
+      const app = tracer.tracerProvider.getTracer("app");
+      const outer = app.startSpan("POST /payments");
+      const handler: Listener = (req, res) => {
+        app.startSpan("bank", {}, context.active()).end();
+        created(req, res);
+      };
+      await using server = await serve((req, res) => {
+        const safe = idempotency(memoryStore()).wrap(handler);
+        context.with(trace.setSpan(ROOT_CONTEXT, outer), () => safe(req, res));
+      });
+      await server.send({ key: "k" });
+    } finally {
+      context.disable();
+    }
+    expect(tracer.spans.find(({ name }) => name === "bank")).toMatchObject({
       parent: "POST /payments",
     });
   });
