@@ -124,6 +124,20 @@ test("a replay asks once for an inline record and twice for a chunked one", asyn
   expect(proxy.traffic.replies).toEqual({ UpdateItem: 2, BatchGetItem: 1 });
 });
 
+test("a first request is two calls, and one more for what is larger than 4 KiB", async () => {
+  const proxy = await proxyTo(stage);
+  const store = storeOn(stage, { endpoint: urlOf(proxy) });
+  await store.get("warm");
+  for (const [bytes, puts] of [
+    [3 * KB, 1],
+    [5 * KB, 2],
+  ] as const) {
+    proxy.resetTraffic();
+    await complete(store, await acquire(store, randomUUID()), noise(bytes));
+    expect(proxy.traffic.replies).toEqual({ UpdateItem: 1, PutItem: puts });
+  }
+});
+
 test("beyond maxRecordBytes a tombstone is kept, and a warning says so", async () => {
   const warned = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   const store = storeOn(stage, { maxRecordBytes: 10 * KB });

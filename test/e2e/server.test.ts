@@ -4,6 +4,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { fetchArguments } from "../support/curl.js";
 import { until } from "../../infra/services/until.js";
+import { parseSettings } from "../../infra/settings.js";
 import {
   chargesOf,
   failedStart,
@@ -31,6 +32,21 @@ describe("the printed curl lines", () => {
     expect(await retry?.json()).toEqual(payment);
     expect(await reused?.json()).toMatchObject({ code: "KEY_REUSED", status: 422 });
     expect(await list?.json()).toEqual({ count: 1, payments: [payment] });
+  });
+});
+
+describe("where it listens", () => {
+  it("is HOST and PORT, and this machine's port 3000 with memory unless told otherwise", async () => {
+    expect(parseSettings({})).toMatchObject({
+      host: "127.0.0.1",
+      port: 3_000,
+      storeName: "memory",
+    });
+    const { origin, printed } = await start({ HOST: "0.0.0.0" });
+    expect(origin).toMatch(/^http:\/\/0\.0\.0\.0:\d+$/);
+    expect(printed).toMatch(/^Responses are kept in: memory/m);
+    const { port } = new URL(origin);
+    expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200);
   });
 });
 

@@ -155,7 +155,9 @@ test("refused writes that the handler does not catch fail it, and the key is fre
   await server.send({ key: "b" });
   await server.send({ key: "c" });
 
-  expect(await server.send({ key: "d" })).toMatchObject({ status: 500 });
+  const failed = await server.send({ key: "d" });
+  expect(failed.status).toBe(500);
+  expect(JSON.parse(failed.text)).toMatchObject({ code: "HANDLER_FAILED" });
   expect(await server.send({ key: "d" })).toMatchObject({ status: 500 });
   expect(store.ledger).toEqual([{ name: "p0" }, { name: "p1" }]);
 });

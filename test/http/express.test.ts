@@ -157,6 +157,25 @@ for (const { version, make } of [
       });
     });
 
+    test("what stands before it and refuses is not stored: the next attempt with the key runs", async () => {
+      let isKnown = false;
+      const application = make();
+      application.use((_req, res, next) => (isKnown ? next() : void res.sendStatus(401)));
+      application.post(
+        "/payments",
+        idempotency(memoryStore()),
+        (_req, res) => void res.send("paid"),
+      );
+      await using server = await serve(application);
+      const sent: Sent = { key: "k", path: "/payments" };
+
+      expect(await server.send(sent)).toMatchObject({ status: 401 });
+      isKnown = true;
+      const paid = await server.send(sent);
+      expect(paid).toMatchObject({ status: 200, text: "paid" });
+      expect(paid.headers).not.toHaveProperty("idempotency-replayed");
+    });
+
     test("the body that express.json parsed before is the one that counts", async () => {
       const { listener, runs } = app(() => (req, res) => void res.json(req.body), {}, make);
       await using server = await serve(listener);

@@ -288,3 +288,16 @@ test("a keyFunc makes one key of two routes two, as docs/migrating.md has it", a
   expect(await server.send({ key: "k", path: "/b" })).toMatchObject({ text: "run 2" });
   expect(await server.send({ key: "k", path: "/a" })).toMatchObject({ text: "run 1" });
 });
+
+test("headers do not make another request, but for the type by which its body is read", async () => {
+  await using server = await serve(counting());
+  const send = (headers: Record<string, string>) =>
+    server.send({ key: "k", body: '{"a":1}', headers });
+  const json = { "Content-Type": "application/json" };
+
+  await send({ ...json, Authorization: "Bearer one", "X-Attempt": "1" });
+  expect(await send({ ...json, Authorization: "Bearer two", Accept: "*/*" })).toMatchObject({
+    text: "run 1",
+  });
+  expect(await send({ "Content-Type": "text/plain" })).toMatchObject({ status: 422 });
+});

@@ -208,13 +208,19 @@ test("the kits compared are those of the README, and each has a section on movin
       "idemkit",
     ]),
   );
-  expect(compared(read(new URL("../README.md", docs)))).toEqual(kits);
+  const readme = read(new URL("../README.md", docs));
+  expect(compared(readme)).toEqual(kits);
   expect(anchors(page)).toEqual(
     expect.arrayContaining(kits.map((kit) => `#from-${kit.toLowerCase()}`)),
   );
   // Of which day, and which version, is said of each.
   const [dated = ""] = /^As of .*?\n\n/ms.exec(page) ?? [];
   for (const kit of kits) expect(dated).toMatch(new RegExp(`${kit}[^;]*?\\d+\\.\\d+\\.\\d+`));
+  const [said = ""] = /^As of .*?\n\n/ms.exec(readme) ?? [];
+  const versionsIn = (text: string) => text.match(/\d+\.\d+\.\d+/g)?.toSorted();
+  expect(versionsIn(said)).toEqual(versionsIn(dated));
+  const monthOf = (text: string) => /^As of \w+ \d+/.exec(text)?.[0];
+  expect(monthOf(said)).toBe(monthOf(dated));
 });
 
 test("the page on telemetry names the channels as they are", () => {

@@ -3,7 +3,7 @@ import { build } from "esbuild";
 import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { publint } from "publint";
@@ -81,6 +81,24 @@ describe("the package", () => {
       dependencies?: object;
     };
     expect(dependencies).toBeUndefined();
+  });
+
+  it("asks for the Nodes that the README names, and is tested on the oldest of each", async () => {
+    const [manifest = "", readme] = await Promise.all(
+      ["package.json", "README.md"].map((name) => readFile(join(ROOT, name), "utf8")),
+    );
+    const { engines } = JSON.parse(manifest) as { engines: { node: string } };
+
+    expect(engines.node).toBe("^20.19.0 || >=22.12.0");
+    expect(readme).toContain("Node 20.19, or 22.12 and later");
+    if (process.platform !== "linux" || process.arch !== "x64") return;
+    expect(NODES).toEqual(expect.arrayContaining(["20.19.0", "22.12.0"]));
+  });
+
+  it("is packed under the name that the README gives it", async () => {
+    const readme = await readFile(join(ROOT, "README.md"), "utf8");
+    const named = new Set(readme.match(/idempotency-kit-\d[\w.-]*\.tgz/g));
+    expect(named).toEqual(new Set([basename(tarball)]));
   });
 });
 
@@ -210,6 +228,18 @@ describe.each(NODES)("on Node %s", (version) => {
       });`;
 
     expect(await printed(home, "commonjs", code, node)).toBe("true");
+  });
+
+  it("the package is imported still, not required, where that is turned off, as AWS Lambda does", async () => {
+    const home = await project();
+    const off = "--no-experimental-require-module";
+    const required = run(node, [off, "-e", 'require("idempotency-kit")'], { cwd: home });
+    await expect(required).rejects.toMatchObject({
+      stderr: expect.stringContaining("ERR_REQUIRE_ESM") as string,
+    });
+    const code = 'import { idempotency } from "idempotency-kit"; console.log(typeof idempotency);';
+    const imported = await run(node, [off, "--input-type=module", "-e", code], { cwd: home });
+    expect(imported.stdout.trim()).toBe("function");
   });
 });
 

@@ -170,3 +170,14 @@ test("500 requests at once for 50 keys, at two servers: 50 runs, and one answer 
     expect(same.filter(({ headers }) => !("idempotency-replayed" in headers))).toHaveLength(1);
   }
 });
+
+test("of a holder that died its successor is not told: the key is empty then", async () => {
+  const [dead, living] = [await newStore(), await newStore()];
+  const [key, leaseMs] = [randomUUID(), 100];
+  await dead.lock(key, "f", leaseMs);
+  await vi.waitFor(async () => {
+    const claim = await living.lock(key, "f", 5_000);
+    expect(claim).toMatchObject({ state: "acquired" });
+    expect(claim).not.toHaveProperty("takeover");
+  });
+});
