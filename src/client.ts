@@ -1,4 +1,7 @@
-/** `idempotency-kit/client`: a `fetch` that repeats a request until it has its answer. Needs `fetch` and `AbortSignal.any`; runs in browsers too. */
+/**
+ * `idempotency-kit/client`: a `fetch` that repeats a request until it has its answer. Runs in browsers too: it needs `fetch`,
+ * `AbortSignal.any` and, for a key of its own, `crypto.randomUUID`.
+ */
 import { bodyOf, tryOnce } from "./client/attempt.js";
 import { NoResponseError, type FailedAttempt } from "./client/no-response.js";
 import { isToRetry, pause, pauseMs } from "./client/pauses.js";

@@ -6,8 +6,9 @@ import { flag, parseOptions, type Given } from "../options.js";
 
 export interface HttpOptions extends DoorOptions<IncomingMessage> {
   /**
-   * Adds to each answer to a key and a body that could be read, as `Server-Timing`, what it was (`executed`, `replayed`, an error code)
-   * and how long the handler and all else took. For development: whoever gets the answers can read it. Default: `false`.
+   * Adds to each answer to a key and a body that could be read, as `Server-Timing`, what it was (`executed`, `replayed`,
+   * an error code) and how long the handler and all else took. For development: whoever gets the answers can read it.
+   * Default: `false`.
    */
   readonly serverTiming: boolean;
 }

@@ -63,8 +63,7 @@ export function draining(): IdempotencyError {
 
 /** Store failures keep their code, also where a second copy of this package threw them, and say when to retry. */
 export function asStoreError(error: unknown): IdempotencyError {
-  const failure = error as IdempotencyError;
-  if (failure.retryAfterMs !== undefined) return failure;
-  const { code, message } = failure;
-  return new IdempotencyError(code, message, { cause: error, retryAfterMs: RETRY_SOON_MS });
+  if (error instanceof IdempotencyError && error.retryAfterMs !== undefined) return error;
+  const { code, message, retryAfterMs = RETRY_SOON_MS } = error as IdempotencyError;
+  return new IdempotencyError(code, message, { cause: error, retryAfterMs });
 }

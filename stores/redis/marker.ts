@@ -53,7 +53,7 @@ export class Marker {
   /** How often that became doubtful. */
   #doubts = 0;
   #looking: Promise<void> | undefined;
-  #next: NodeJS.Timeout | undefined;
+  #nextLook: NodeJS.Timeout | undefined;
   #looked!: () => void;
 
   constructor(client: Redis | Cluster, options: MarkerOptions) {
@@ -97,9 +97,9 @@ export class Marker {
   #lookUntilSeen(): void {
     // Whoever needs to know looks at once, and hears what is wrong.
     this.look().catch(() => {
-      if (this.#next !== undefined) return;
-      this.#next = setTimeout(() => {
-        this.#next = undefined;
+      if (this.#nextLook !== undefined) return;
+      this.#nextLook = setTimeout(() => {
+        this.#nextLook = undefined;
         // An event tells of a new connection.
         if (this.#client.status === "ready") this.#lookUntilSeen();
       }, LOOK_AGAIN_MS).unref();

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { expect, onTestFinished, test, vi } from "vitest";
 import {
   idempotency,
+  IdempotencyError,
   LockFailedError,
   StoreUnavailableError,
   type HttpOptions,
@@ -233,20 +234,26 @@ test("a store's own LockFailedError keeps its code and its Retry-After", async (
   expect(errors).toEqual([expect.objectContaining({ message: "The store is full." })]);
 });
 
-test("C44: a store error of another copy of the package is known by its code", async () => {
-  const lock = async () => {
-    throw Object.assign(new Error("no room"), { code: "LOCK_FAILED" });
-  };
-  const { listener, errors } = payments({ ...memoryStore(), lock });
-  await using server = await serve(listener);
+test.each([
+  [undefined, "1"],
+  [7_000, "7"],
+])(
+  "C44: a store error of another copy of the package, retryAfterMs: %s, is known by its code, and told as one of this copy",
+  async (retryAfterMs, seconds) => {
+    const thrown = Object.assign(new Error("no room"), { code: "LOCK_FAILED", retryAfterMs });
+    const lock = () => Promise.reject(thrown);
+    const { listener, errors } = payments({ ...memoryStore(), lock });
+    await using server = await serve(listener);
 
-  const answer = await server.send({ key: "k" });
+    const answer = await server.send({ key: "k" });
 
-  expect(answer.status).toBe(503);
-  expect(answer.headers["retry-after"]).toBe("1");
-  expect(JSON.parse(answer.text)).toMatchObject({ code: "LOCK_FAILED" });
-  expect(errors).toEqual([expect.objectContaining({ message: "no room" })]);
-});
+    expect(answer.status).toBe(503);
+    expect(answer.headers["retry-after"]).toBe(seconds);
+    expect(JSON.parse(answer.text)).toMatchObject({ code: "LOCK_FAILED" });
+    expect(errors).toEqual([expect.any(IdempotencyError)]);
+    expect(errors).toMatchObject([{ message: "no room", cause: thrown }]);
+  },
+);
 
 test("P8: passing requests through when the store is down is an explicit option, and says so", async () => {
   using events = listen();

@@ -1,7 +1,6 @@
 /** Methods of a response, called as plain JavaScript may call them. */
 import type { ServerResponse } from "node:http";
 
-/** `writeHead` as plain JavaScript may call it. */
 export function writeHead(res: ServerResponse, ...args: readonly unknown[]): ServerResponse {
   return call(res, "writeHead", ...args) as ServerResponse;
 }
