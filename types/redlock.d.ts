@@ -48,5 +48,7 @@ declare module "redlock" {
     acquire(resources: string[], durationMs: number): Promise<Lock>;
     extend(lock: Lock, durationMs: number): Promise<Lock>;
     release(lock: Lock): Promise<ExecutionResult>;
+    /** A new token. */
+    protected _random(): string;
   }
 }

@@ -3,6 +3,7 @@
  * Its clients here are shims that run the kit's own verbs, own each node's deadline, and know what every node said;
  * its own retries, clean-up and clock decide nothing (they self-block, are paid twice, and follow the wall clock).
  */
+import { randomUUID } from "node:crypto";
 import Redlock, { ExecutionError, Lock, type ExecutionStats, type ScriptClient } from "redlock";
 import { StoreUnavailableError } from "../../src/errors.js";
 import type { Lease } from "../../src/store.js";
@@ -14,13 +15,17 @@ import { downBy, type Voter } from "./voter.js";
 /** Redlock takes and gives strings, so one says all: what is locked, for which request, in which round. */
 const DELIMITER = "\n";
 
-/** A vote against that is an answer, not a failure. */
-class Refusal extends Error {
-  readonly empty: boolean;
+/**
+ * Votes against that are answers, not failures. Every duplicate gets one of each node, so they are made once: what costs
+ * time about an error is its stack, and nobody reads theirs.
+ */
+const EMPTY = new Error("The node holds nothing.");
+const TAKEN = new Error("The node holds something else.");
 
-  constructor(empty: boolean) {
-    super(empty ? "The node holds nothing." : "The node holds something else.");
-    this.empty = empty;
+/** Redlock would ask the system for the bytes of each token; Node has those of UUIDs in stock. */
+class FanOut extends Redlock {
+  protected override _random(): string {
+    return randomUUID();
   }
 }
 
@@ -51,7 +56,7 @@ export class RedlockLocks {
   constructor(voters: readonly Voter[]) {
     this.#voters = voters;
     this.#shims = voters.map((voter, node) => this.#shim(voter, node));
-    this.#redlock = new Redlock(
+    this.#redlock = new FanOut(
       this.#shims,
       { retryCount: 0 },
       // Redlock names scripts by their hash; any text but these is its acquire.
@@ -91,13 +96,13 @@ export class RedlockLocks {
       const majority = majorityOf(this.#voters.length);
       const against = [...stats.votesAgainst.values()];
       const held = stats.votesFor.size;
-      const empty = against.filter(isEmpty).length;
+      const empty = against.filter((vote) => vote === EMPTY).length;
       // A lease that a minority forgot is whole again where that is asked. A majority may have let it go to somebody who
       // executed and is gone: such a lease is lost, as one that all forgot.
       if (empty < majority && held + empty >= majority) {
         if (held + (await this.#heal(stats, lease, durationMs)) >= majority) return true;
       }
-      const failures = against.filter((vote) => !(vote instanceof Refusal));
+      const failures = against.filter((vote) => vote !== EMPTY && vote !== TAKEN);
       if (against.length - failures.length >= majority) return false;
       throw unavailable("extend", failures);
     }
@@ -122,7 +127,7 @@ export class RedlockLocks {
   async #heal({ votesAgainst }: ExecutionStats, lease: Owned, durationMs: number): Promise<number> {
     const empty = this.#voters.filter((_, node) => {
       const shim = this.#shims[node];
-      return shim !== undefined && isEmpty(votesAgainst.get(shim));
+      return shim !== undefined && votesAgainst.get(shim) === EMPTY;
     });
     const votes = await Promise.all(empty.map((voter) => claimOn(voter, lease, durationMs)));
     return votes.filter(({ kind }) => kind === "granted").length;
@@ -136,7 +141,7 @@ export class RedlockLocks {
       const round = this.#rounds.get(resource);
       if (sha === EXTEND.sha) {
         const answer = await voter.ask((it) => it.extend(key, token, durationMs));
-        if (answer !== "extended") throw new Refusal(answer === "empty");
+        if (answer !== "extended") throw answer === "empty" ? EMPTY : TAKEN;
       } else if (sha !== RELEASE.sha) {
         if (round === undefined) throw new Error("Bug! Redlock claims outside of a round.");
         await voteIn(round, node, token, claimOn(voter, lease, durationMs));
@@ -178,7 +183,7 @@ async function voteIn(
   const vote = await claim;
   round.ballot.cast(node, vote);
   if (vote.kind === "down") throw vote.error;
-  if (vote.kind !== "granted") throw new Refusal(false);
+  if (vote.kind !== "granted") throw TAKEN;
 }
 
 /** Where a claim was refused there is nothing to give back, and a replay costs no second command. */
@@ -186,10 +191,6 @@ async function isInVain({ ballot, votes }: Round, node: number): Promise<boolean
   const [vote, { state }] = await Promise.all([votes[node], ballot.verdict]);
   if (vote?.kind === "down") return true;
   return vote?.kind === "granted" && state !== "adopt" && state !== "completed";
-}
-
-function isEmpty(vote: Error | undefined): boolean {
-  return vote instanceof Refusal && vote.empty;
 }
 
 function noop(): void {}
