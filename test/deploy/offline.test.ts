@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -147,6 +148,21 @@ describe("the curl lines of docs/deploying.md", () => {
   });
 });
 
+/** What it says of a port that it cannot have. */
+async function refusal(port: string | undefined): Promise<string> {
+  const started = spawn(process.execPath, ["--no-warnings", OFFLINE], {
+    env: { ...process.env, PORT: port, IDEMPOTENCY_STORE: "" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  onTestFinished(() => void started.kill());
+  const exit = once(started, "exit");
+  const [stdout, stderr] = await Promise.all([text(started.stdout), text(started.stderr)]);
+
+  expect(stdout + stderr).not.toMatch(/DynamoDB|Offline|^\s+at /m);
+  expect(await exit).toEqual([1, null]);
+  return stderr;
+}
+
 test.each([
   [
     () => new URL(origin).port,
@@ -155,15 +171,19 @@ test.each([
   [() => "65536", /^PORT must be an integer from 0 to 65535/],
   [() => "http", /^PORT must be an integer from 0 to 65535/],
 ])("a port that it cannot have is told before anything is started", async (port, says) => {
-  const started = spawn(process.execPath, ["--no-warnings", OFFLINE], {
-    env: { ...process.env, PORT: port(), IDEMPOTENCY_STORE: "" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  onTestFinished(() => void started.kill());
-  const exit = once(started, "exit");
-  const [stdout, stderr] = await Promise.all([text(started.stdout), text(started.stderr)]);
+  expect(await refusal(port())).toMatch(says);
+});
 
-  expect(stderr).toMatch(says);
-  expect(stdout + stderr).not.toMatch(/DynamoDB|Offline|^\s+at /m);
-  expect(await exit).toEqual([1, null]);
+test.each([
+  ["not set", undefined],
+  ["empty", ""],
+])("where PORT is %s it wants the port that the page says", async (_, port) => {
+  const [, documented] =
+    /`npm run offline` +\| serves them on port (\d+) \(`PORT`\)/.exec(PAGE) ?? [];
+  // Somebody else may listen there, which does as well: it must not get as far as to start anything.
+  const holder = createServer().listen(Number(documented), "127.0.0.1");
+  onTestFinished(() => void holder.close());
+  await once(holder, "listening").catch(() => undefined);
+
+  expect(await refusal(port)).toContain(`Cannot listen on port ${documented} of 127.0.0.1`);
 });

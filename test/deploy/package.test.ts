@@ -6,13 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { mistakesIn, type Template } from "../infra/template.js";
 import { POLICIES, policyBreaks } from "./policies.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SERVERLESS = `${ROOT}dist/infra/deploy/serverless.js`;
 const BUNDLE = `${ROOT}dist/lambda/handler.mjs`;
+const OUTPUT = `${ROOT}.serverless`;
 const NO_NETWORK = new URL("no-network.mjs", import.meta.url).href;
 
 // Installs the deployment tools where they are missing, and the specification is large.
@@ -21,37 +22,56 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const run = promisify(execFile);
 
-let text: string;
+/** What packaging leaves in `.serverless/`. */
+interface Packaged {
+  /** The template's text. */
+  readonly text: string;
+  /** In the archive. */
+  readonly files: readonly string[];
+  /** Of the deployment. */
+  readonly provider: { readonly stage: string; readonly region: string };
+}
+
+let service: Packaged;
 let template: Template;
-let files: string[];
 
 beforeAll(async () => {
   for (const built of [SERVERLESS, BUNDLE]) {
     if (!existsSync(built)) throw new Error(`${built} is missing: run npm run build:lambda first.`);
   }
   await run(process.execPath, [SERVERLESS, "--version"], { timeout: TIMEOUT_MS });
-  const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
-  try {
-    text = await packaged(folder);
-    files = namesIn(await readFile(join(folder, "idempotency-kit-payments.zip")));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
-  template = JSON.parse(text) as Template;
+  service = await packaged();
+  template = JSON.parse(service.text) as Template;
 }, TIMEOUT_MS);
 
-/** Packages into a folder; the template. */
-async function packaged(folder: string, ...args: string[]): Promise<string> {
-  await run(process.execPath, [SERVERLESS, "package", "--package", folder, ...args], {
-    timeout: TIMEOUT_MS,
-    // Nobody's credentials, and nobody to ask.
-    env: { PATH: process.env["PATH"], HOME: folder, NODE_OPTIONS: `--import=${NO_NETWORK}` },
-  });
-  return await readFile(join(folder, "cloudformation-template-update-stack.json"), "utf8");
+afterAll(() => rm(OUTPUT, { recursive: true, force: true }));
+
+/** As `npm run package:lambda` does it once everything is built. */
+async function packaged(...args: readonly string[]): Promise<Packaged> {
+  // What an earlier run left.
+  await rm(OUTPUT, { recursive: true, force: true });
+  const home = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
+  try {
+    await run(process.execPath, [SERVERLESS, "package", ...args], {
+      timeout: TIMEOUT_MS,
+      // Nobody's credentials, and nobody to ask.
+      env: { PATH: process.env["PATH"], HOME: home, NODE_OPTIONS: `--import=${NO_NETWORK}` },
+    });
+  } finally {
+    await rm(home, { recursive: true });
+  }
+  const [text, state, archive] = await Promise.all([
+    readFile(join(OUTPUT, "cloudformation-template-update-stack.json"), "utf8"),
+    readFile(join(OUTPUT, "serverless-state.json"), "utf8"),
+    readFile(join(OUTPUT, "idempotency-kit-payments.zip")),
+  ]);
+  const { provider } = (JSON.parse(state) as { service: Pick<Packaged, "provider"> }).service;
+  return { text, files: namesIn(archive), provider };
 }
 
 describe("the package", () => {
   test("holds the bundle and nothing else, and each driver in a file of its own", () => {
+    const { files } = service;
     expect(files).toContain("dist/lambda/handler.mjs");
     expect(files.filter((name) => !/^dist\/lambda\/[\w-]+\.mjs$/.test(name))).toEqual([]);
     expect(files).toEqual(expect.arrayContaining([expect.stringContaining("open-dynamodb-")]));
@@ -60,6 +80,24 @@ describe("the package", () => {
 });
 
 describe("packaging", () => {
+  test("is what its script does, into the folder that the page names; so is deploying", async () => {
+    const [page, manifest] = await Promise.all(
+      ["docs/deploying.md", "package.json"].map((path) => readFile(ROOT + path, "utf8")),
+    );
+    const { scripts } = JSON.parse(manifest ?? "") as { scripts: Record<string, string> };
+    for (const [script, command] of [
+      ["package:lambda", "package"],
+      ["deploy", "deploy"],
+    ] as const) {
+      expect(scripts[script]).toBe(
+        `npm run build:lambda && node dist/infra/deploy/serverless.js ${command}`,
+      );
+    }
+    const [, folder] =
+      /the CloudFormation template and the archive to `([^`]+)`/.exec(page ?? "") ?? [];
+    expect(join(ROOT, folder ?? "")).toBe(join(OUTPUT, "/"));
+  });
+
   test("needs tools that the project's own installation is spared", async () => {
     const [own, tools] = await Promise.all(
       ["", "infra/deploy/"].map((at) => readFile(`${ROOT}${at}package-lock.json`, "utf8")),
@@ -99,7 +137,7 @@ describe("the template", () => {
     expect(policyBreaks(template)).toEqual([]);
   });
 
-  test("is of stage dev, and its functions have the time that the page says", async () => {
+  test("is of stage dev, and its functions have the time that the page says", () => {
     const functions = Object.values(template.Resources ?? {})
       .filter(({ Type }) => Type === "AWS::Lambda::Function")
       .map(({ Properties = {} }) => [Properties["FunctionName"], Properties["Timeout"]] as const);
@@ -107,18 +145,30 @@ describe("the template", () => {
       "idempotency-kit-payments-dev-payments": 29,
       "idempotency-kit-payments-dev-orders": 60,
     });
-    expect(await readFile(`${ROOT}serverless.yml`, "utf8")).toContain(
-      "${opt:region, 'eu-central-1'}",
-    );
   });
+
+  test(
+    "is for the stage and the region that the page says, or that the arguments say",
+    async () => {
+      const page = await readFile(`${ROOT}docs/deploying.md`, "utf8");
+      const [, stage, region] =
+        /without arguments, stage `([\w-]+)` in `([\w-]+)`/.exec(page) ?? [];
+      expect(service.provider).toMatchObject({ stage, region });
+
+      const [, args = ""] = /`npm run deploy -- (--stage [^`]+)`/.exec(page) ?? [];
+      const { text, provider } = await packaged(...args.split(" "));
+      expect(provider).toMatchObject({ stage: "prod", region: "eu-west-1" });
+      expect(text).toContain('"idempotency-kit-payments-prod-payments"');
+    },
+    TIMEOUT_MS,
+  );
 
   test(
     "another store is another URL in every function's environment",
     async () => {
       const url = "rediss://redis.example:6380";
-      const folder = await mkdtemp(join(tmpdir(), "idempotency-kit-"));
-      onTestFinished(() => rm(folder, { recursive: true }));
-      const other = JSON.parse(await packaged(folder, `--param=store=${url}`)) as Template;
+      const { text } = await packaged(`--param=store=${url}`);
+      const other = JSON.parse(text) as Template;
       const environments = (of: Template) =>
         Object.values(of.Resources ?? {})
           .filter(({ Type }) => Type === "AWS::Lambda::Function")
@@ -189,7 +239,9 @@ describe("a planted fault is found:", () => {
   });
 
   test("and a reference to nothing, by the specification", async () => {
-    const broken = JSON.parse(text.replaceAll('"Ref": "IdempotencyAccess"', '"Ref": "Access"'));
+    const broken = JSON.parse(
+      service.text.replaceAll('"Ref": "IdempotencyAccess"', '"Ref": "Access"'),
+    );
     expect(await mistakesIn(broken as Template)).toEqual(
       expect.arrayContaining([expect.stringContaining("nothing is named Access")]),
     );
