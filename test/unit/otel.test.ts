@@ -18,7 +18,7 @@ import { instrument, type TelemetryOptions } from "../../src/otel.js";
 import { memoryStore } from "../../stores/memory.js";
 import { table } from "../layout/readme.js";
 import { deferred } from "../support/deferred.js";
-import { serve, type Listener } from "../support/http.js";
+import { readBytes, serve, type Listener } from "../support/http.js";
 import { keepingMeterProvider, keepingTracerProvider } from "../support/telemetry.js";
 
 let meter: ReturnType<typeof keepingMeterProvider>;
@@ -119,16 +119,28 @@ describe("each request is counted and timed by how it was answered:", () => {
       maxBodyBytes: 1,
       scope: (req) => req.headers.via,
     });
-    await using server = await serve(safe.wrap(created));
+    const handled = safe.wrap(created);
+    await using server = await serve(async (req, res) => {
+      if (req.url === "/read-before") await readBytes(req);
+      handled(req, res);
+    });
+    const headers = { Via: "1.1 a" };
     const refused = [
-      await server.send({ key: "a b", headers: { Via: "1.1 a" } }),
+      await server.send({ key: "a b", headers }),
       await server.send({ key: "k" }),
-      await server.send({ key: "k", body: "12", headers: { Via: "1.1 a" } }),
+      await server.send({ key: "k", body: "12", headers }),
+      await server.send({ key: "k", body: "1", headers, path: "/read-before" }),
     ];
     await safe.drain();
-    refused.push(await server.send({ key: "k", headers: { Via: "1.1 a" } }));
-    expect(refused.map(({ status }) => status)).toEqual([400, 400, 413, 503]);
-    expect(told("idempotency.requests")).toEqual([]);
+    refused.push(await server.send({ key: "k", headers }));
+    expect(refused.map(({ text }) => JSON.parse(text) as object)).toMatchObject([
+      { status: 400, code: "KEY_INVALID" },
+      { status: 400, code: "SCOPE_MISSING" },
+      { status: 413, code: "BODY_TOO_LARGE" },
+      { status: 500, code: "BODY_UNREADABLE" },
+      { status: 503, code: "DRAINING" },
+    ]);
+    expect(meter.measurements).toEqual([]);
   });
 
   it("not kept, lost, and not granted", async () => {
