@@ -1,10 +1,14 @@
-/** Every refusal as a client gets it: what docs/http.md says of it, and a link to the service's own page. */
+/**
+ * Every refusal as a client gets it: what docs/http.md says of it, and a link to the service's own page. And as an
+ * operator does: without anything of the client's.
+ */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { idempotency, LockFailedError, type HttpOptions, type Store } from "../../src/index.js";
 import { memoryStore } from "../../stores/memory.js";
 import { table } from "../layout/readme.js";
-import { readBytes, serve, type Sent } from "../support/http.js";
+import { readBytes, serve, type Answer, type Sent } from "../support/http.js";
+import { expectNoneOf } from "../support/secrets.js";
 
 const DOCS = "https://developer.example.com/idempotency";
 const PAGE = readFileSync(new URL("../../docs/http.md", import.meta.url), "utf8");
@@ -20,18 +24,21 @@ interface Case {
   readonly drained?: boolean;
 }
 
-const KEYED: Sent = { key: "k", body: "1" };
+const KEY = "key-of-the-client";
+const BODY = "body-of-the-client";
+const TOKEN = "token-of-the-client";
+const KEYED: Sent = { key: KEY, body: BODY, headers: { Authorization: `Bearer ${TOKEN}` } };
 
 const CASES: Readonly<Record<string, Case>> = {
-  KEY_MISSING: { options: { required: true }, sent: [{}] },
-  KEY_INVALID: { sent: [{ key: "a b" }] },
+  KEY_MISSING: { options: { required: true }, sent: [{ body: BODY }] },
+  KEY_INVALID: { sent: [{ ...KEYED, key: `${KEY} and another` }] },
   SCOPE_MISSING: { options: { scope: () => undefined } },
   REQUEST_IN_PROGRESS: {
     store: { lock: async () => ({ state: "in-progress", retryAfterMs: 5_000 }) },
   },
   RESPONSE_NOT_KEPT: { options: { maxResponseBytes: 0 }, sent: [KEYED, KEYED] },
   BODY_TOO_LARGE: { options: { maxBodyBytes: 0 } },
-  KEY_REUSED: { sent: [KEYED, { key: "k", body: "2" }] },
+  KEY_REUSED: { sent: [KEYED, { ...KEYED, body: `another ${BODY}` }] },
   BODY_UNREADABLE: { isRead: true },
   HANDLER_FAILED: { fails: true },
   LEASE_LOST: {
@@ -59,26 +66,31 @@ const rows = table(PAGE, "Status")
   // Thrown to handlers, and never sent.
   .filter(({ code }) => code !== "COMMIT_REFUSED");
 
+/** The answer to the last request of a case, and what `onError` was told. */
+async function refused(code: string): Promise<{ answer: Answer; errors: unknown[] }> {
+  const { options, store, sent = [KEYED], fails, isRead, drained } = CASES[code] ?? {};
+  const errors: unknown[] = [];
+  const safe = idempotency(
+    { ...memoryStore(), ...store },
+    { docsUrl: DOCS, onError: (error) => errors.push(error), ...options },
+  );
+  const handled = safe.wrap((_, res) => {
+    if (fails === true) throw new Error("no funds");
+    res.end("paid");
+  });
+  await using server = await serve(async (req, res) => {
+    if (isRead === true) await readBytes(req);
+    handled(req, res);
+  });
+  if (drained === true) await safe.drain();
+  for (const earlier of sent.slice(0, -1)) await server.send(earlier);
+  return { answer: await server.send(sent.at(-1)), errors };
+}
+
 test.each(rows)(
   "$code is answered as the page says",
   async ({ status, code, title, retryAfter }) => {
-    const { options, store, sent = [KEYED], fails, isRead, drained } = CASES[code] ?? {};
-    const safe = idempotency(
-      { ...memoryStore(), ...store },
-      { docsUrl: DOCS, onError: () => {}, ...options },
-    );
-    const handled = safe.wrap((_, res) => {
-      if (fails === true) throw new Error("no funds");
-      res.end("paid");
-    });
-    await using server = await serve(async (req, res) => {
-      if (isRead === true) await readBytes(req);
-      handled(req, res);
-    });
-    if (drained === true) await safe.drain();
-    for (const earlier of sent.slice(0, -1)) await server.send(earlier);
-
-    const answer = await server.send(sent.at(-1));
+    const { answer } = await refused(code);
 
     expect(answer.status).toBe(status);
     expect(JSON.parse(answer.text)).toMatchObject({ code, title, status });
@@ -88,6 +100,18 @@ test.each(rows)(
       link: `<${DOCS}>; rel="describedby"`,
     });
     expect("retry-after" in answer.headers).toBe(retryAfter);
+  },
+);
+
+test.each(rows)(
+  "P9: $code has nothing of what the client sent, in the answer or in the error for the operator",
+  async ({ status, code }) => {
+    const { answer, errors } = await refused(code);
+
+    expect(JSON.parse(answer.text)).toMatchObject({ code });
+    // Of what is the client's mistake no operator is told.
+    expect(errors).toHaveLength(status >= 500 ? 1 : 0);
+    expectNoneOf([KEY, BODY, TOKEN], [answer.rawHeaders, answer.text, errors]);
   },
 );
 

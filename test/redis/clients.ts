@@ -1,6 +1,6 @@
 /** Clients and proxies that end with their test, and what several files ask of them. */
 import { Redis, type Cluster } from "ioredis";
-import { expect, onTestFinished } from "vitest";
+import { onTestFinished } from "vitest";
 import type { RedisCluster, RedisNode } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
 import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis.js";
@@ -69,27 +69,4 @@ export async function attached(master: RedisNode): Promise<void> {
 /** For the proxy: requests of this command. */
 export function named(name: string): Match {
   return (bytes) => commandName(bytes) === name;
-}
-
-/** Fails where what must stay secret can be reached from a value, by whatever way. */
-export function expectNoneOf(secrets: readonly string[], root: unknown): void {
-  const seen = new Set<unknown>();
-  const look = (value: unknown, path: string): void => {
-    if (seen.has(value)) return;
-    seen.add(value);
-    const text = textOf(value);
-    for (const secret of secrets) {
-      if (text.includes(secret)) expect.fail(`${path} holds '${secret}': ${text.slice(0, 300)}`);
-    }
-    if (Buffer.isBuffer(value) || typeof value !== "object" || value === null) return;
-    for (const key of Reflect.ownKeys(value)) {
-      look(Reflect.get(value, key), `${path}.${String(key)}`);
-    }
-  };
-  look(root, "it");
-}
-
-function textOf(value: unknown): string {
-  if (Buffer.isBuffer(value)) return value.toString("latin1");
-  return typeof value === "string" ? value : "";
 }

@@ -19,7 +19,8 @@ import { readValue } from "../../stores/redis/value.js";
 import { connectRedis, redisStore } from "../../stores/redis.js";
 import { commandName, RespReader } from "../support/resp.js";
 import { serve } from "../support/http.js";
-import { connected, expectNoneOf } from "./clients.js";
+import { expectNoneOf } from "../support/secrets.js";
+import { connected } from "./clients.js";
 
 const KEY = "key-of-a-client-4711";
 const FINGERPRINT = "fingerprint-of-a-request-4711";
