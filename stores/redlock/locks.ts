@@ -125,10 +125,9 @@ export class RedlockLocks {
 
   /** Nodes that came back empty take the lock again, else the next one to go would cost the lease. Tells how many. */
   async #heal({ votesAgainst }: ExecutionStats, lease: Owned, durationMs: number): Promise<number> {
-    const empty = this.#voters.filter((_, node) => {
-      const shim = this.#shims[node];
-      return shim !== undefined && votesAgainst.get(shim) === EMPTY;
-    });
+    const empty = this.#voters.filter(
+      (_, node) => votesAgainst.get(this.#shims[node] as ScriptClient) === EMPTY,
+    );
     const votes = await Promise.all(empty.map((voter) => claimOn(voter, lease, durationMs)));
     return votes.filter(({ kind }) => kind === "granted").length;
   }
@@ -182,14 +181,15 @@ async function voteIn(
   round.votes[node] = claim;
   const vote = await claim;
   round.ballot.cast(node, vote);
-  if (vote.kind === "down") throw vote.error;
   if (vote.kind !== "granted") throw TAKEN;
 }
 
-/** Where a claim was refused there is nothing to give back, and a replay costs no second command. */
+/**
+ * Where a claim was refused there is nothing to give back, and a replay costs no second command. Nor is a node asked that
+ * did not answer: what it grants late is given back then.
+ */
 async function isInVain({ ballot, votes }: Round, node: number): Promise<boolean> {
   const [vote, { state }] = await Promise.all([votes[node], ballot.verdict]);
-  if (vote?.kind === "down") return true;
   return vote?.kind === "granted" && state !== "adopt" && state !== "completed";
 }
 
@@ -210,6 +210,6 @@ export function unavailable(operation: string, errors: readonly Error[]): StoreU
   const said = errors.map(({ message }) => message).join("; ");
   return new StoreUnavailableError(
     `The quorum's ${operation} did not reach a majority of nodes. ${said}`.trimEnd(),
-    { cause: errors.length > 0 ? new AggregateError(errors) : undefined },
+    { cause: new AggregateError(errors) },
   );
 }

@@ -88,9 +88,9 @@ export class Voter {
     onLate?: (answer: T, endpoint: RedisEndpoint) => void,
   ): Promise<T> {
     return new Promise((resolve, reject) => {
-      let state: "open" | "settled" | "late" = "open";
+      let isLate = false;
       const giveUp = (): void => {
-        state = "late";
+        isLate = true;
         reject(new TimedOut(`no answer within ${this.#timeoutMs} ms`));
       };
       const endsAt = performance.now() + this.#timeoutMs;
@@ -103,13 +103,11 @@ export class Voter {
       answer.then(
         (value) => {
           clearTimeout(timer);
-          if (state === "late") onLate?.(value, this.#endpoint);
+          if (isLate) onLate?.(value, this.#endpoint);
           else resolve(value);
-          state = "settled";
         },
         (error: Error) => {
           clearTimeout(timer);
-          if (state === "open") state = "settled";
           reject(error);
         },
       );

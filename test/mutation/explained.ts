@@ -30,14 +30,6 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "Without a record there are no holders; the first part is for the compiler.",
   },
   {
-    file: "stores/redlock/locks.ts",
-    mutants: [
-      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(true ? "The node holds nothing." : "The node holds something else.");',
-      'super(empty ? "The node holds nothing." : "The node holds something else."); → super(false ? "The node holds nothing." : "The node holds something else.");',
-    ],
-    why: "A refusal is an answer: its text is for who debugs, and reaches nobody.",
-  },
-  {
     file: "stores/redlock/voter.ts",
     mutants: [
       "if (lateMs >= 0) { → if (lateMs > 0) {",

@@ -314,6 +314,20 @@ test("a new quorum may begin without one of its nodes; it is kept out when it co
   expect((await failure(claim(store, freshKey()))).message).toContain("abstains");
 });
 
+test("one that comes within a minute of the others is as new as they are", async () => {
+  const nodes = await ownMasters();
+  const [first, , third] = nodes;
+  await third.kill();
+  const { store, losses } = early(nodes);
+  await vi.waitFor(() => stored(store), WAIT);
+
+  await third.restart({ keepData: true });
+  await first.kill();
+
+  await vi.waitFor(() => stored(store), WAIT);
+  expect(losses).toEqual([]);
+});
+
 test("a node that is empty does not vote while nobody is there to tell whether it is new", async () => {
   const nodes = await ownMasters();
   const [first, second, third] = nodes;

@@ -143,6 +143,21 @@ describe("a lease", () => {
     await store.delete(key);
   });
 
+  test("that one node has given to somebody else is renewed on the others, and not asked for again there", async () => {
+    const { store, proxies } = await proxied(nodes);
+    const [, , third] = three(proxies);
+    const lease = await acquired(claim(store, freshKey()));
+    await nodes[2]?.command("SET", PREFIX + lease.key, lockValue("another", LONG_MS, FINGERPRINT));
+    for (const proxy of proxies) proxy.resetTraffic();
+
+    expect(await store.extend(lease, LONG_MS)).toBe(true);
+    // Behind whatever else is sent.
+    await store.get(lease.key);
+    await third.until(() => third.traffic.replies["GET"] === 1);
+
+    expect(third.traffic.requests).toEqual({ EVALSHA: 1, GET: 1 });
+  });
+
   test("outlives the death of a node in the same moment in which another comes back without it", async () => {
     const { store, proxies, ready } = await proxied(nodes);
     const [, second, third] = three(proxies);
@@ -353,6 +368,25 @@ describe("a majority", () => {
       for (const [, verb] of VERBS) await verb(store, freshKey());
     },
   );
+
+  test("that hung is named as down at once, and looked for at a pace of its own, however many ask", async () => {
+    const { store, proxies } = await proxied(nodes, { connect: PATIENT });
+    const majority = proxies.slice(1);
+    for (const proxy of majority) proxy.hang();
+    await failure(claim(store, freshKey()));
+
+    const ASKED = 200;
+    for (let turn = 0; turn < ASKED; turn += 1) {
+      const { message } = await failure(store.get(freshKey()));
+      for (const { port } of majority) {
+        expect(message).toContain(`Redis node 127.0.0.1:${port} is known to be down`);
+      }
+    }
+
+    await Promise.all(majority.map((proxy) => proxy.heal()));
+    for (const { traffic } of majority)
+      expect(traffic.requests["PING"] ?? 0).toBeLessThan(ASKED / 4);
+  });
 
   test("that hung while nobody asked for anything is used by the first request after its return", async () => {
     const { store, proxies, ready } = await proxied(nodes);

@@ -79,6 +79,24 @@ describe("a node is sent", () => {
     ]);
   });
 
+  test("one claim for a replay, and the record where a node has missed it", async () => {
+    const client = await proxied(nodes);
+    const key = freshKey();
+    const [, , third] = client.proxies;
+    await plant(nodes.slice(0, 2), key, { token: "author", response: answer() });
+
+    await completed(claim(client.store, key));
+    // Nobody waits for that.
+    await third?.until(() => (third.traffic.replies["EVALSHA"] ?? 0) > 0);
+    // Behind whatever else is sent.
+    await client.store.get(key);
+
+    const [first, second, last] = await sent(client);
+    expect([first, second]).toMatchObject([{ SET: 1 }, { SET: 1 }]);
+    expect(first).not.toHaveProperty("EVALSHA");
+    expect(last).toMatchObject({ SET: 1, EVALSHA: 1, GET: 1 });
+  });
+
   test("one command for a renewal, one for a release, and one for a read", async () => {
     const client = await proxied(nodes);
     const lease = await acquired(claim(client.store, freshKey()));
