@@ -7,6 +7,7 @@ import type { AttributeValue, DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { acquire, answer, complete, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import type { Lease, Store } from "../../src/index.js";
+import { tableOf } from "../layout/readme.js";
 import { openStage, storeOn, type Item, type Stage } from "./stage.js";
 
 const KB = 1_024;
@@ -126,17 +127,6 @@ function text({ write, read }: Units): string {
   return [write && `${write} W`, read && `${read} R`].filter(Boolean).join(" + ");
 }
 
-/** As the formatter leaves it. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, at) =>
-    Math.max(...rows.map((row) => row[at]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
-  const [head = [], ...body] = rows;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)].join("\n");
-}
-
 test("docs/dynamodb-cost.md says what DynamoDB counts", { timeout: 60_000 }, async () => {
   const { meter, during } = metered(stage.client);
   const store = storeOn(stage, { client: meter });
@@ -167,7 +157,7 @@ test("docs/dynamodb-cost.md says what DynamoDB counts", { timeout: 60_000 }, asy
   ]);
   const page = PAGE.replace(
     "TABLE",
-    table([["Response", "First request", "Replay", "Renewal", "While it runs"], ...rows]),
+    tableOf([["Response", "First request", "Replay", "Renewal", "While it runs"], ...rows]),
   );
   await expect(page).toMatchFileSnapshot("../../docs/dynamodb-cost.md");
 });

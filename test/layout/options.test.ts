@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { parseHttpOptions } from "../../src/http/options.js";
-import { codeIn } from "./readme.js";
+import { codeIn, tableOf } from "./readme.js";
 import { optionsOf, type DocumentedOption, type Owner } from "./options.js";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -92,18 +92,11 @@ test("the defaults that the middleware's docstrings name are those that it has",
   }
 });
 
-/** As the formatter leaves it. */
 function table(options: readonly DocumentedOption[]): string {
   const rows = options.map(({ name, fallback = "must be given", meaning }) =>
     [`\`${name}\``, fallback, meaning].map((cell) => cell.replaceAll("|", String.raw`\|`)),
   );
-  const head = ["Option", "Default", "Meaning"];
-  const widths = head.map((_, at) =>
-    Math.max(...[head, ...rows].map((row) => row[at]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
-  return [head, widths.map((width) => "-".repeat(width)), ...rows].map(line).join("\n");
+  return tableOf([["Option", "Default", "Meaning"], ...rows]);
 }
 
 test("C17: every option that is a time is named Ms, and no other", () => {

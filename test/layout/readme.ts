@@ -1,4 +1,4 @@
-/** README.md as data: its code blocks, links, paths and tables. */
+/** README.md and other pages as data: code blocks, links, paths and tables. */
 
 export interface Block {
   /** Of its first line in the page: compiler messages about `line-42.ts` lead there. */
@@ -50,6 +50,17 @@ export function table(page: string, heading: string): string[][] {
       .split("|")
       .map((cell) => cell.trim()),
   );
+}
+
+/** A table as the formatter leaves it; its first row is the head. */
+export function tableOf(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, at) =>
+    Math.max(...rows.map((row) => row[at]?.length ?? 0)),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
+  const [head = [], ...body] = rows;
+  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)].join("\n");
 }
 
 /** What a cell says in code: `"reject"`, `10_000`, `["POST"]`. */

@@ -74,3 +74,8 @@ function bySeed(a: string, b: string): number {
 export function seedIn(violation: string): number {
   return Number(/^seed (-?\d+)/.exec(violation)?.[1]);
 }
+
+/** Of that line as well: the promise that was broken. */
+export function promiseIn(violation: string): string {
+  return /^seed -?\d+: (P\d)/.exec(violation)?.[1] ?? "none";
+}

@@ -1,4 +1,5 @@
 /** What a run found: for the terminal, and for docs/mutation.md. */
+import { tableOf } from "../layout/readme.js";
 import { EXPLAINED, explanations, type Explanation } from "./explained.js";
 import type { Result } from "./results.js";
 
@@ -23,7 +24,7 @@ export function summary(tallies: readonly Tally[]): { text: string; failed: bool
   );
   const stale = found.filter((name) => whys.has(name));
   const text = [
-    ...table(tallies),
+    table(tallies),
     ...alive.map((name) => `No test finds: ${name}`),
     ...stale.map((name) => `Explained, but a test finds it: ${name}`),
     ...(untried > 0 ? [`Not tried: ${untried}`] : []),
@@ -39,7 +40,7 @@ export function page(old: string, commit: string, tallies: readonly Tally[]): st
   const [introduction = ""] = old.split(MARK);
   const sections = EXPLAINED.map(explained);
   const survivors = ["## Survivors", "", ...sections].join("\n");
-  return `${introduction}${MARK}\n\nOf the sources of commit ${commit}:\n\n${table(tallies).join("\n")}\n\n${survivors}`;
+  return `${introduction}${MARK}\n\nOf the sources of commit ${commit}:\n\n${table(tallies)}\n\n${survivors}`;
 }
 
 function explained({ file, mutants, why }: Explanation): string {
@@ -47,21 +48,13 @@ function explained({ file, mutants, why }: Explanation): string {
   return `\`${file}\`: ${why}\n\n\`\`\`diff\n${changes}\`\`\`\n`;
 }
 
-/** As the formatter leaves it. */
-function table(tallies: readonly Tally[]): string[] {
+function table(tallies: readonly Tally[]): string {
   const all = tallies.flatMap(({ results }) => results);
-  const rows = [
+  return tableOf([
     ["File", "Mutants", "A test failed", "The tests hung", "Survived", "Not tried"],
     ...tallies.map(({ file, results }) => row(`\`${file}\``, results)),
     row("all", all),
-  ];
-  const widths = (rows[0] ?? []).map((_, at) =>
-    Math.max(...rows.map((cells) => cells[at]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" | ")} |`;
-  const [head = [], ...body] = rows;
-  return [line(head), line(widths.map((width) => "-".repeat(width))), ...body.map(line)];
+  ]);
 }
 
 function row(name: string, results: Tally["results"]): string[] {
