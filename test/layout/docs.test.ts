@@ -175,6 +175,18 @@ test("the pages on guarantees and faults name every mistake, fault and flaw that
   );
 });
 
+test("the promises have the same numbers and names on the README and on the page about them", () => {
+  const named = (page: string) =>
+    [...page.matchAll(/^- \*\*P(\d) ([^*]+)\.\*\*/gm)].map(([, number, name]) => ({
+      number,
+      name,
+    }));
+  const promises = named(read(new URL("../README.md", docs)));
+
+  expect(promises.map(({ number }) => number).join("")).toBe("123456789");
+  expect(named(read(new URL("guarantees.md", docs)))).toEqual(promises);
+});
+
 test("every npm script that a page names exists", () => {
   const manifest = read(new URL("../package.json", docs));
   const { scripts } = JSON.parse(manifest) as { scripts: Record<string, string> };
