@@ -1,7 +1,6 @@
 /**
  * The senders of Lambda's HTTP events, as AWS's pages describe them: they turn a client's request into an event (the
- * one of events/, with the request's own parts in place) and what a handler returned into what the client sees. Those of
- * events/ are the samples that AWS prints of what it sends, as POST; account, certificate and names in them are AWS's.
+ * recorded one of events/, with the request's own parts in place) and what a handler returned into what the client sees.
  */
 import { readFileSync } from "node:fs";
 import type { HttpEvent } from "../../src/lambda.js";
@@ -29,9 +28,24 @@ export interface Seen {
 type Lists = Record<string, string[]>;
 type Json = Record<string, unknown>;
 
-export function recorded(kind: Kind): HttpEvent & Json {
-  const file = new URL(`./events/${kind}.json`, import.meta.url);
+/** @param folder `printed` for AWS's own sample. */
+export function sample(kind: Kind, folder: "" | "printed/" = ""): HttpEvent & Json {
+  const file = new URL(`./events/${folder}${kind}.json`, import.meta.url);
   return JSON.parse(readFileSync(file, "utf8")) as HttpEvent & Json;
+}
+
+/** A recorded event, short of what its sender said of its body. */
+function recorded(kind: Kind): HttpEvent & Json {
+  const event = sample(kind);
+  const bare = <T>(fields: T): T =>
+    Object.fromEntries(
+      Object.entries(fields ?? {}).filter(([name]) => !/^content-/i.test(name)),
+    ) as T;
+  return {
+    ...event,
+    ...(event.headers && { headers: bare(event.headers) }),
+    ...(event.multiValueHeaders && { multiValueHeaders: bare(event.multiValueHeaders) }),
+  };
 }
 
 /** The event of one request. */
