@@ -131,8 +131,14 @@ export class HttpDoor {
   fail(req: IncomingMessage, res: ServerResponse, error: unknown): void {
     tellOfFailure(this.#options, error, req);
     if (res.writableEnded) return;
-    if (res.headersSent) res.destroy();
-    else sendProblem(res, problemFor(handlerFailed(error), this.#options));
+    try {
+      if (res.headersSent) res.destroy();
+      else sendProblem(res, problemFor(handlerFailed(error), this.#options));
+    } catch (failure) {
+      // Somebody outside wrapped the response and fails with it: nothing can be answered any more.
+      tellOfFailure(this.#options, failure, req);
+      res.destroy();
+    }
   }
 
   drain(): Promise<void> {

@@ -118,3 +118,25 @@ test("a problem in the place of a failed answer keeps the fields set before the 
 
   expect(essence(await server.send({ key: "k" })).fields).toMatchObject({ "X-Outer": ["1", "2"] });
 });
+
+test("a response that nothing can be sent on, because somebody outside broke it, is cut; the process goes on", async () => {
+  const errors: unknown[] = [];
+  const safe = idempotency(memoryStore(), { onError: (error) => void errors.push(error) });
+  const handler = safe.wrap((_req, res) => res.end("paid"));
+  await using server = await serve((req, res) => {
+    if (req.url === "/broken") {
+      res.end = () => {
+        throw new Error("broken outside");
+      };
+    }
+    handler(req, res);
+  });
+
+  for (const key of [undefined, "k"]) {
+    const sent = server.send({ path: "/broken", ...(key !== undefined && { key }) });
+    await expect(sent).rejects.toThrow("socket hang up");
+  }
+
+  expect(errors).toMatchObject(Array.from({ length: 4 }, () => ({ message: "broken outside" })));
+  expect(await server.send({ key: "other" })).toMatchObject({ text: "paid" });
+});
