@@ -9,7 +9,7 @@ import type { FaultKind } from "./campaign/plan.js";
 import { describeViolations } from "./campaign/timeline.js";
 
 /** Rounds begin on a machine that is busy with others. */
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 240_000;
 
 const SEED = 42;
 
@@ -43,10 +43,12 @@ const UNDOING: Readonly<Record<string, readonly FaultKind[]>> = {
 };
 
 describe.concurrent("a flawed store is caught", { timeout: TIMEOUT_MS }, () => {
-  const flawed = Object.entries(FLAWED_STORES).map(([store, { flaw }]) => [store, flaw] as const);
+  const flawed = Object.entries(FLAWED_STORES).map(
+    ([store, { flaw, breaks }]) => [store, flaw, breaks] as const,
+  );
 
-  it.each(flawed)("%s: %s", async (store) => {
-    const { violations } = await campaign({
+  it.each(flawed)("%s: %s, which breaks %s", async (store, _, breaks) => {
+    const { broken } = await campaign({
       store,
       seed: SEED,
       kinds: UNDOING[store],
@@ -55,10 +57,10 @@ describe.concurrent("a flawed store is caught", { timeout: TIMEOUT_MS }, () => {
       stageFaults: 0.05,
       // A stale holder comes back while its successor is at work.
       longHandlers: 0.5,
-      // Each is caught in the first as a rule.
-      maxRounds: 4,
-      isEnough: (total) => total.violations > 0,
+      // Most are caught in the first; what shows while a node is away has taken up to five.
+      maxRounds: 10,
+      isEnough: (total) => total.broken[breaks] !== undefined,
     });
-    expect(violations).toBeGreaterThan(0);
+    expect(Object.keys(broken)).toContain(breaks);
   });
 });

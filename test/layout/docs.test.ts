@@ -170,9 +170,9 @@ test("the pages on guarantees and faults name every mistake, fault and flaw that
       .toSorted(),
   );
   expect(rows(faults, "Fault").map(([name]) => name)).toEqual([...FAULT_KINDS]);
-  expect(rows(flaws, "Store").map(([name, flaw]) => [name, flaw])).toEqual(
-    Object.entries(FLAWED_STORES).map(([name, { flaw }]) => [name, flaw]),
-  );
+  expect(
+    rows(flaws, "Store").map(([name, flaw, breaks]) => [name, flaw, breaks?.slice(0, 2)]),
+  ).toEqual(Object.entries(FLAWED_STORES).map(([name, { flaw, breaks }]) => [name, flaw, breaks]));
 });
 
 test("the promises have the same numbers and names on the README and on the page about them", () => {

@@ -7,12 +7,15 @@ import { RedisEndpoint } from "../../../stores/redis/endpoint.js";
 import { recordValue } from "../../../stores/redis/value.js";
 import { redisStore } from "../../../stores/redis.js";
 import { redlockStore } from "../../../stores/redlock.js";
+import type { Violation } from "../history.js";
 
 type Client = Redis | Cluster;
 
 export interface FlawedStore {
   /** In words, for reports. */
   readonly flaw: string;
+  /** The promise that it breaks wherever the flaw shows; others break as well, some of the time. */
+  readonly breaks: Violation["promise"];
   /** What it runs on. */
   readonly base: "redis" | "redlock";
   open(clients: readonly Client[]): Store;
@@ -24,26 +27,31 @@ const QUIET = { onReport: () => {} };
 export const FLAWED_STORES: Readonly<Record<string, FlawedStore>> = {
   naive: {
     flaw: "SET NX without a token, unconditional SET and DEL",
+    breaks: "P1",
     base: "redis",
     open: ([client]) => naiveStore(present(client)),
   },
   ownerless: {
     flaw: "set does not ask whose lock it replaces",
+    breaks: "P1",
     base: "redis",
     open: ([client]) => ownerlessStore(present(client)),
   },
   overwriting: {
     flaw: "set overwrites a record that is there",
+    breaks: "P1",
     base: "redis",
     open: ([client]) => overwritingStore(present(client)),
   },
   endless: {
     flaw: "a lease without an end",
+    breaks: "P4",
     base: "redis",
     open: ([client]) => endlessStore(present(client)),
   },
   hasty: {
     flaw: "one node of three is enough to answer",
+    breaks: "P3",
     base: "redlock",
     open: (clients) => hastyStore(clients),
   },
