@@ -185,11 +185,12 @@ async function voteIn(
 }
 
 /**
- * Where a claim was refused there is nothing to give back, and a replay costs no second command. Nor is a node asked that
- * did not answer: what it grants late is given back then.
+ * Where a claim was refused there is nothing to give back, and a replay costs no second command. A node that did not answer
+ * may have granted it, and would refuse the retry for a whole lease.
  */
 async function isInVain({ ballot, votes }: Round, node: number): Promise<boolean> {
   const [vote, { state }] = await Promise.all([votes[node], ballot.verdict]);
+  if (vote?.kind === "down") return true;
   return vote?.kind === "granted" && state !== "adopt" && state !== "completed";
 }
 

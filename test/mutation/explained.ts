@@ -172,20 +172,6 @@ export const EXPLAINED: readonly Explanation[] = [
     why: "Performance only: the node is asked, and says itself that it is held, or down.",
   },
   {
-    file: "stores/redlock/locks.ts",
-    mutants: [
-      "return shim !== undefined && isEmpty(votesAgainst.get(shim)); → return isEmpty(votesAgainst.get(shim));",
-    ],
-    why: "Every node has a shim; the first part is for the compiler.",
-  },
-  {
-    file: "stores/redlock/locks.ts",
-    mutants: [
-      'if (answer !== "extended") throw new Refusal(answer === "empty"); → if (answer !== "extended") throw new Refusal(true);',
-    ],
-    why: "A node that holds something else is asked to take the lease again, and refuses: one command more.",
-  },
-  {
     file: "stores/redis/endpoint.ts",
     mutants: [
       'return found === undefined || (found.kind === "lock" && found.token === token) → return found === undefined || (found.token === token)',
@@ -268,22 +254,6 @@ export const EXPLAINED: readonly Explanation[] = [
   {
     file: "stores/redlock/locks.ts",
     mutants: [
-      'if (vote.kind === "down") throw vote.error; → if (false) throw vote.error;',
-      'if (vote.kind !== "granted") throw new Refusal(false); → if (vote.kind !== "granted") throw new Refusal(true);',
-    ],
-    why: "Of a claim redlock needs to know which votes are against, not why: the verdict is the ballot's.",
-  },
-  {
-    file: "stores/redlock/locks.ts",
-    mutants: [
-      'if (vote?.kind === "down") return true; → if (false) return true;',
-      'if (vote?.kind === "down") return true; → if (vote?.kind === "down") return false;',
-    ],
-    why: "Sooner only: a grant whose reply was lost is given back if it can be, else it ends with its lease.",
-  },
-  {
-    file: "stores/redlock/locks.ts",
-    mutants: [
       'return vote?.kind === "granted" && state !== "adopt" && state !== "completed"; → return state !== "adopt" && state !== "completed";',
     ],
     why: "Performance only: a lock that is not the owner's is not released by its token.",
@@ -295,13 +265,6 @@ export const EXPLAINED: readonly Explanation[] = [
       "if (!(error instanceof ExecutionError)) throw error; → if (false) throw error; (2)",
     ],
     why: "Redlock throws nothing else; should it, the error is not lost.",
-  },
-  {
-    file: "stores/redlock/locks.ts",
-    mutants: [
-      "{ cause: errors.length > 0 ? new AggregateError(errors) : undefined }, → { cause: true ? new AggregateError(errors) : undefined },",
-    ],
-    why: "A cause without an error in it tells as much as none.",
   },
   {
     file: "stores/redis/commands.ts",

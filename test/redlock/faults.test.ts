@@ -124,6 +124,20 @@ describe("replies that get lost", () => {
   });
 });
 
+test("a claim that failed is given back where its reply was lost, so that the retry need not wait for its end", async () => {
+  const { store, proxies } = await proxied(nodes, { connect: PATIENT });
+  const [first, second] = three(proxies);
+  const key = freshKey();
+  const cut = first.cutAfterRequest(named("SET"));
+  second.hang();
+
+  expect(await failure(claim(store, key))).toMatchObject({ code: "STORE_UNAVAILABLE" });
+  await cut;
+
+  await expect.poll(() => standing(nodes, key)).toEqual(["-", "-", "-"]);
+  await acquired(claim(store, key));
+});
+
 test("a key of which every node is somebody else's is in progress after a few tries", async () => {
   const { store, proxies } = await proxied(nodes);
   const key = freshKey();
