@@ -5,6 +5,8 @@ import { downBy, type Voter } from "./voter.js";
 export class Ballot<Vote, Verdict> {
   readonly votes: (Vote | Down | undefined)[];
   readonly verdict: Promise<Verdict>;
+  /** Where nobody is asked. */
+  fail!: (error: unknown) => void;
   readonly #decide: (votes: readonly (Vote | Down | undefined)[]) => Verdict | undefined;
   #resolve!: (verdict: Verdict) => void;
 
@@ -15,8 +17,9 @@ export class Ballot<Vote, Verdict> {
   ) {
     this.votes = Array.from({ length: nodes }, () => undefined);
     this.#decide = decide;
-    this.verdict = new Promise((resolve) => {
+    this.verdict = new Promise((resolve, reject) => {
       this.#resolve = resolve;
+      this.fail = reject;
     });
   }
 

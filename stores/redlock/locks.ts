@@ -12,9 +12,6 @@ import { decideClaim, majorityOf, type ClaimVerdict, type ClaimVote } from "./de
 import { EXTEND, RELEASE } from "../redis/scripts.js";
 import { downBy, type Voter } from "./voter.js";
 
-/** Redlock takes and gives strings, so one says all: what is locked, for which request, in which round. */
-const DELIMITER = "\n";
-
 /**
  * Votes against that are answers, not failures. Every duplicate gets one of each node, so they are made once: what costs
  * time about an error is its stack, and nobody reads theirs.
@@ -32,6 +29,8 @@ class FanOut extends Redlock {
 type Owned = Pick<Lease, "key" | "token" | "fingerprint">;
 
 interface Round {
+  readonly key: string;
+  readonly fingerprint: string;
   readonly ballot: Ballot<ClaimVote, ClaimVerdict>;
   readonly votes: Promise<ClaimVote>[];
   token: string;
@@ -50,6 +49,7 @@ export class RedlockLocks {
   readonly #voters: readonly Voter[];
   readonly #redlock: Redlock;
   readonly #shims: readonly ScriptClient[];
+  /** By what redlock takes for the name of a lock: of claims those of one key differ. */
   readonly #rounds = new Map<string, Round>();
   #count = 0;
 
@@ -70,18 +70,21 @@ export class RedlockLocks {
    */
   async claim(key: string, fingerprint: string, durationMs: number): Promise<Claimed> {
     this.#count += 1;
-    const resource = [key, fingerprint, this.#count].join(DELIMITER);
+    // No key has a space in it.
+    const name = `claim ${this.#count}`;
     const ballot = new Ballot<ClaimVote, ClaimVerdict>(this.#voters.length, (votes) =>
       decideClaim(votes, Date.now()),
     );
-    const round: Round = { ballot, votes: [], token: "" };
-    this.#rounds.set(resource, round);
-    const over = this.#redlock
-      .acquire([resource], durationMs)
-      .then(noop, rethrowUnlessDefeat)
-      .finally(() => this.#rounds.delete(resource));
+    const round: Round = { key, fingerprint, ballot, votes: [], token: "" };
+    this.#rounds.set(name, round);
+    const end = (): void => void this.#rounds.delete(name);
+    const over = this.#redlock.acquire([name], durationMs).then(end, (error: unknown) => {
+      end();
+      if (!(error instanceof ExecutionError)) throw error;
+    });
     // Redlock knows of its own quorum only; but should it fail before it asks, nobody ever votes.
-    const verdict = await Promise.race([ballot.verdict, over.then(() => ballot.verdict)]);
+    over.catch(ballot.fail);
+    const verdict = await ballot.verdict;
     return { token: round.token, verdict, votes: round.votes, over };
   }
 
@@ -118,9 +121,8 @@ export class RedlockLocks {
   }
 
   /** Redlock would refuse to touch a lock by the wall clock; whether it holds is for the nodes to say. */
-  #lock({ key, token, fingerprint }: Owned): Lock {
-    const resource = [key, fingerprint].join(DELIMITER);
-    return new Lock(this.#redlock, [resource], token, [], Number.POSITIVE_INFINITY);
+  #lock({ key, token }: Owned): Lock {
+    return new Lock(this.#redlock, [key], token, [], Number.POSITIVE_INFINITY);
   }
 
   /** Nodes that came back empty take the lock again, else the next one to go would cost the lease. Tells how many. */
@@ -134,16 +136,16 @@ export class RedlockLocks {
 
   #shim(voter: Voter, node: number): ScriptClient {
     const run = async (sha: string, args: readonly (string | number)[]): Promise<number> => {
-      const [resource, token, durationMs] = args as [string, string, number];
-      const [key = "", fingerprint = ""] = resource.split(DELIMITER);
-      const lease = { key, token, fingerprint };
-      const round = this.#rounds.get(resource);
+      const [name, token, durationMs] = args as [string, string, number];
+      const round = this.#rounds.get(name);
+      const key = round?.key ?? name;
       if (sha === EXTEND.sha) {
         const answer = await voter.ask((it) => it.extend(key, token, durationMs));
         if (answer !== "extended") throw answer === "empty" ? EMPTY : TAKEN;
       } else if (sha !== RELEASE.sha) {
         if (round === undefined) throw new Error("Bug! Redlock claims outside of a round.");
-        await voteIn(round, node, token, claimOn(voter, lease, durationMs));
+        const { fingerprint } = round;
+        await voteIn(round, node, token, claimOn(voter, { key, token, fingerprint }, durationMs));
       } else if (round === undefined || (await isInVain(round, node))) {
         await voter.ask((it) => it.release(key, token));
       }
@@ -192,12 +194,6 @@ async function isInVain({ ballot, votes }: Round, node: number): Promise<boolean
   const [vote, { state }] = await Promise.all([votes[node], ballot.verdict]);
   if (vote?.kind === "down") return true;
   return vote?.kind === "granted" && state !== "adopt" && state !== "completed";
-}
-
-function noop(): void {}
-
-function rethrowUnlessDefeat(error: unknown): void {
-  if (!(error instanceof ExecutionError)) throw error;
 }
 
 /** How the nodes voted, once all have, where redlock found no majority. */
