@@ -92,7 +92,7 @@ const TABLE_RULES: OptionRules<TableSettings> = {
     (value) => typeof (value as Partial<DynamodbClient> | null)?.send === "function",
   ),
   region: name<string | undefined>(undefined),
-  endpoint: name<string | undefined>(undefined),
+  endpoint: custom<string | undefined>(undefined, "an http or https URL", isWebUrl),
   keyAttribute: name("id"),
   ttlAttribute: name("expiresAt"),
   expiry: oneOf("ttl", ["ttl", "sweep"]),
@@ -122,8 +122,12 @@ function name<T>(fallback: T): OptionRule<T> {
   return custom(fallback, "a string that is not empty", isName);
 }
 
-function isName(value: unknown): boolean {
+function isName(value: unknown): value is string {
   return typeof value === "string" && value !== "";
+}
+
+function isWebUrl(value: unknown): boolean {
+  return isName(value) && /^https?:\/\//i.test(value) && URL.canParse(value);
 }
 
 function* mistakesIn(settings: TableSettings): Iterable<string> {

@@ -147,6 +147,10 @@ test("options that cannot work are all named at once", () => {
     expect(related).toThrow(text);
   }
   expect(() => dynamodbStore({} as never)).toThrow("tableName is missing");
+  for (const endpoint of ["localhost:8000", "http://", "ftp://localhost", ""]) {
+    const elsewhere = () => dynamodbStore({ tableName: "t", endpoint });
+    expect(elsewhere).toThrow("endpoint must be an http or https URL");
+  }
 });
 
 describe("sweep", () => {
