@@ -13,6 +13,7 @@ import {
   LONG_MS,
 } from "../../src/testing/stage.js";
 import { storageKey } from "../../src/key.js";
+import type { Item } from "../../stores/dynamodb/item.js";
 import { serve } from "../support/http.js";
 import {
   chunksOf,
@@ -230,20 +231,31 @@ describe("where a part of a stored response", () => {
   });
 });
 
-test.each([
-  ["an item of another program", { note: { S: "mine" } }],
-  ["an unknown state", { state: { S: "paused" } }],
-  ["no record", { state: { S: "completed" }, record: { NULL: true } }],
-  ["another's record", { token: { S: "another" } }],
-  ["an unknown encoding", { encoding: { S: "lzma" } }],
-  ["a broken encoding", { encoding: { S: "br" } }],
-])("%s is not executed again: the store says what it found", async (what, change) => {
+const FOREIGN = "was not written by this version of idempotency-kit";
+const NOTHING = { NULL: true };
+const HASH = { B: Buffer.alloc(32) };
+
+test.each<[what: string, change: Item, says: string]>([
+  ["an item of another program", { note: { S: "mine" } }, FOREIGN],
+  ["an unknown state", { state: { S: "paused" } }, FOREIGN],
+  ["no token", { token: NOTHING }, FOREIGN],
+  ["no end", { endsAt: NOTHING }, FOREIGN],
+  ["no size", { size: NOTHING }, FOREIGN],
+  ["a size of nothing", { size: { N: "0" } }, FOREIGN],
+  ["an unknown encoding", { encoding: { S: "lzma" } }, FOREIGN],
+  ["no record", { record: NOTHING }, FOREIGN],
+  ["no number of chunks", { record: NOTHING, sha256: HASH }, FOREIGN],
+  ["no chunks", { record: NOTHING, chunks: { N: "0" }, sha256: HASH }, FOREIGN],
+  ["chunks without their hash", { record: NOTHING, chunks: { N: "1" } }, FOREIGN],
+  ["another's record", { token: { S: "another" } }, "is not the one that its key's item says"],
+  ["a broken encoding", { encoding: { S: "br" } }, "damaged"],
+])("%s is not executed again: the store says what it found", async (what, change, says) => {
   const { key, store } = await stored(noise(100));
   await meddle(stage, key, (item) =>
     what.startsWith("an item") ? { id: { S: key }, ...change } : { ...item, ...change },
   );
 
-  const failed = { code: "STORE_UNAVAILABLE" };
+  const failed = { code: "STORE_UNAVAILABLE", message: expect.stringContaining(says) as string };
   await expect(store.get(key)).rejects.toMatchObject(failed);
   await expect(store.lock(key, FINGERPRINT, LONG_MS)).rejects.toMatchObject(failed);
 });
