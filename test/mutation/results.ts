@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nameOf, type Mutant } from "./mutant.js";
+import { stagesOf } from "./plan.js";
 
 export interface Result {
   readonly name: string;
@@ -28,11 +29,12 @@ export class Results {
     return results;
   }
 
-  /** Nothing where a file that decided it has changed since. */
+  /** Nothing where a file that decided it has changed since, or where more tests are to look for a survivor. */
   async of(mutant: Mutant): Promise<Result | undefined> {
     const known = this.#known.get(nameOf(mutant));
     if (known === undefined) return undefined;
-    const now = await hashesOf(Object.keys(known.files));
+    const tests = known.outcome === "survived" ? stagesOf(mutant.file).flat() : [];
+    const now = await hashesOf([mutant.file, ...tests]);
     return JSON.stringify(now) === JSON.stringify(known.files) ? known : undefined;
   }
 

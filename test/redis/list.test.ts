@@ -54,6 +54,24 @@ test("a Cluster's keys are listed in pages, master by master", async () => {
   expect(found.length).toBeGreaterThan(2);
 });
 
+test("what is held, what is completed and what somebody else wrote are told apart", async () => {
+  const node = await startRedis();
+  onTestFinished(() => node.close());
+  const client = await connected(node.url);
+  const store = redisStore(client, { onReport: () => {} });
+  await complete(store, "completed");
+  await acquire(store, "held");
+  await client.set(`${PREFIX}unknown`, "Records of another program");
+
+  const found = (await pages([client], 15)).flat();
+
+  expect(Object.fromEntries(found.map(({ key, state }) => [key, state]))).toEqual({
+    completed: "completed",
+    held: "held",
+    unknown: "unknown",
+  });
+});
+
 test("a page that has no time left ends with a cursor, from which the next goes on", async () => {
   const node = await startRedis();
   onTestFinished(() => node.close());
