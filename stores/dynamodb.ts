@@ -18,7 +18,7 @@ import { ensureTable } from "./dynamodb/table.js";
 import { transact } from "./dynamodb/transaction.js";
 import { checkedWrites } from "./dynamodb/writes.js";
 
-export type { DynamodbClient } from "./dynamodb/calls.js";
+export type { DynamodbClient } from "./dynamodb/client.js";
 export type { DynamodbOptions, TableOptions } from "./dynamodb/options.js";
 export type { SweepOptions, Swept } from "./dynamodb/sweep.js";
 
@@ -35,8 +35,7 @@ export interface DynamodbStore extends Store {
  * request costs two round trips (claim, record), a replay one, and each one more where the response is large.
  *
  * Within a Region what was stored is there for every reader. Leases and records end by DynamoDB's time, which the store
- * reads from the dates of its replies (a new store asks for it once): not by the clock of its process. A client of yours
- * with `cacheMiddleware` hides them, and then its process's clock has to be right, to half of `clockSkewMs`.
+ * reads from the dates of its replies (a new store asks for it once): not by the clock of its process.
  *
  * A claim whose reply was lost is recognised by its token when it is repeated, and given back in the background where
  * nobody waits for it any more. Global tables with eventual consistency are not safe: two Regions can both claim a key.

@@ -1,17 +1,15 @@
 /** Requests to DynamoDB that end in time: each attempt is limited, repeated where that may help, and all within a deadline. */
 import { setTimeout as delay } from "node:timers/promises";
-import { DynamoDBClient, type DynamoDBClientResolvedConfig } from "@aws-sdk/client-dynamodb";
 import { StoreUnavailableError } from "../../src/errors.js";
+import {
+  givenSender,
+  ownSender,
+  type Command,
+  type DynamodbClient,
+  type Sender,
+} from "./client.js";
 import { ServerClock } from "./clock.js";
 import { isRetryable, type SdkError } from "./errors.js";
-
-/**
- * A `DynamoDBClient` or a `DynamoDBDocumentClient`: the commands of the former work through both, and show items as
- * DynamoDB has them.
- */
-export interface DynamodbClient {
-  send(command: never, options?: { readonly abortSignal?: AbortSignal }): Promise<unknown>;
-}
 
 export interface ClientOptions {
   readonly client: DynamodbClient | undefined;
@@ -19,16 +17,6 @@ export interface ClientOptions {
   readonly endpoint: string | undefined;
   readonly timeoutMs: number;
   readonly requestTimeoutMs: number;
-}
-
-/** A command of the SDK, as far as it is used here; `resolveMiddleware` is where its types tell what it answers. */
-export interface Command<Output> {
-  readonly middlewareStack: { add(middleware: never, place: never): void };
-  resolveMiddleware(
-    stack: never,
-    configuration: DynamoDBClientResolvedConfig,
-    options: never,
-  ): (args: never) => Promise<{ readonly output: Output }>;
 }
 
 /** By when all requests of one verb must have been answered, in milliseconds of `performance.now()`. */
@@ -41,7 +29,7 @@ const LONGEST_BACKOFF_MS = 400;
 export class Calls {
   readonly clock = new ServerClock();
   readonly #options: ClientOptions;
-  #own: DynamoDBClient | undefined;
+  #sender: Sender | undefined;
   #closed = false;
 
   constructor(options: ClientOptions) {
@@ -71,7 +59,7 @@ export class Calls {
       // An earlier request of the same verb may have used up all the time.
       if (limitMs <= 0) throw outOfTime(this.#options.timeoutMs);
       try {
-        return await this.#attempt(new Request(input), limitMs);
+        return await this.#attempt(new Request(input), limitMs, bulky);
       } catch (error) {
         // Of an attempt that was cut short by the deadline no reply says nothing: what failed before does.
         if (reason === undefined || limitMs < leftMs || !(error instanceof OutOfTime))
@@ -83,25 +71,25 @@ export class Calls {
 
   close(): void {
     this.#closed = true;
-    this.#own?.destroy();
+    this.#sender?.close();
   }
 
-  async #attempt<Output>(command: Command<Output>, limitMs: number): Promise<Output> {
-    const client = this.#client();
-    this.#listenTo(command);
-    // Not `AbortSignal.timeout`, which cannot be called off: each would live on for its whole time.
-    const abort = new AbortController();
+  async #attempt<Output>(
+    command: Command<Output>,
+    limitMs: number,
+    bulky: boolean,
+  ): Promise<Output> {
+    const { reply, abandon } = this.#open().send(command, limitMs, bulky);
     let timer: NodeJS.Timeout | undefined;
+    // The client's limits end requests that are on their way, and not the wait for credentials to sign them with.
     const expired = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        abort.abort();
+        abandon();
         reject(outOfTime(limitMs));
       }, limitMs);
     });
     try {
-      // The signal alone ends requests that are on their way, and not the wait for credentials to sign them with.
-      const sent = client.send(command as never, { abortSignal: abort.signal });
-      const output = await Promise.race([sent, expired]);
+      const output = await Promise.race([reply, expired]);
       // Where the date of replies cannot be seen, there is only this process's own.
       if (!this.clock.known) this.clock.trustOwn();
       return output as Output;
@@ -110,39 +98,13 @@ export class Calls {
     }
   }
 
-  /** Next to the wire, where the head of every reply comes by, those of failures too. */
-  #listenTo(command: Command<unknown>): void {
-    const listen = (next: (args: unknown) => Promise<unknown>) => async (args: unknown) => {
-      const sentAt = Date.now();
-      const result = await next(args);
-      const { response } = result as { response?: { headers?: Record<string, string> } };
-      this.clock.hear(response?.headers?.["date"], sentAt);
-      return result;
-    };
-    const place = { step: "deserialize", priority: "low", name: "idempotencyKitClock" };
-    command.middlewareStack.add(listen as never, place as never);
-  }
-
-  #client(): DynamodbClient {
+  #open(): Sender {
     if (this.#closed) throw new StoreUnavailableError("The DynamoDB store is closed.");
-    return this.#options.client ?? (this.#own ??= ownClient(this.#options));
+    const { client } = this.#options;
+    this.#sender ??=
+      client === undefined ? ownSender(this.#options, this.clock) : givenSender(client, this.clock);
+    return this.#sender;
   }
-}
-
-/** A client with limits, for when none is given. Repeating is left to `Calls`, which know the deadline. */
-function ownClient(options: Omit<ClientOptions, "client">): DynamoDBClient {
-  const { region, endpoint, timeoutMs, requestTimeoutMs } = options;
-  return new DynamoDBClient({
-    ...(region === undefined ? {} : { region }),
-    ...(endpoint === undefined ? {} : { endpoint }),
-    maxAttempts: 1,
-    requestHandler: {
-      connectionTimeout: requestTimeoutMs,
-      requestTimeout: timeoutMs,
-      // Without this the SDK would only warn.
-      throwOnRequestTimeout: true,
-    },
-  });
 }
 
 /** Waits before the next attempt; `false` where there is no time for one. */

@@ -9,7 +9,7 @@ import {
   type OptionRule,
   type OptionRules,
 } from "../../src/options.js";
-import type { DynamodbClient } from "./calls.js";
+import type { DynamodbClient } from "./client.js";
 import { ATTRIBUTES } from "./item.js";
 
 export interface TableSettings {

@@ -8,7 +8,8 @@ import {
   type Put,
 } from "@aws-sdk/client-dynamodb";
 import { StoreUnavailableError } from "../../src/errors.js";
-import type { Calls, Command, Deadline } from "./calls.js";
+import type { Calls, Deadline } from "./calls.js";
+import type { Command } from "./client.js";
 import { readItem, type Found, type Item } from "./item.js";
 
 export interface RegisterOptions {

@@ -1,14 +1,17 @@
 /** What the SDK does around a request and no emulator checks: credentials, signatures, connections. */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { createServer as createHttpServer } from "node:http";
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { expect, onTestFinished, test } from "vitest";
-import { FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
+import { acquire, answer, FINGERPRINT, LONG_MS } from "../../src/testing/stage.js";
 import { dynamodbStore, type DynamodbOptions } from "../../stores/dynamodb.js";
-import { REGION } from "./stage.js";
+import { clientOf, REGION } from "./stage.js";
 
 const HOUR_MS = 3_600_000;
+
+const HEADERS = { "content-type": "application/x-amz-json-1.0" };
 
 /** How old a signature may be for AWS. */
 const SIGNATURE_MS = 300_000;
@@ -38,7 +41,7 @@ async function strictServer(aheadMs: number) {
     const isFound = !isStale && operation === "GetItem";
     request.resume().on("end", () => {
       response.writeHead(isFound ? 200 : 400, {
-        "content-type": "application/x-amz-json-1.0",
+        ...HEADERS,
         date: new Date(now).toUTCString(),
       });
       response.end(JSON.stringify(isFound ? {} : { __type: refusal, message: "no" }));
@@ -82,6 +85,45 @@ test("credentials that nobody gives cost a verb no more than its time", async ()
   });
 
   expect(performance.now() - started).toBeLessThan(300 + 2_000);
+});
+
+test.each([
+  ["of the store's own", (endpoint: string) => ({ endpoint, region: REGION })],
+  ["that was given", (endpoint: string) => ({ client: clientOf(endpoint) })],
+])(
+  "a request that nobody waits for any more keeps no connection, with a client %s",
+  async (_, at) => {
+    const ends: Promise<unknown>[] = [];
+    const silent = createServer((socket) => ends.push(once(socket.resume(), "close")));
+    onTestFinished(() => void silent.close());
+    await once(silent.listen(0, "127.0.0.1"), "listening");
+    const { port } = silent.address() as AddressInfo;
+    const options = at(`http://127.0.0.1:${port}`);
+    const store = storeAt({ ...options, timeoutMs: 300, requestTimeoutMs: 100 });
+
+    await expect(store.get("key")).rejects.toThrow(/no reply within 100 ms/);
+
+    expect(ends.length).toBeGreaterThan(1);
+    await Promise.all(ends);
+  },
+);
+
+test("parts of a response may take longer than small requests do, with a client of the store's own too", async () => {
+  const slow = createHttpServer((request, response) => {
+    request.resume().on("end", () => {
+      const isLarge = Number(request.headers["content-length"]) > 100_000;
+      setTimeout(() => response.writeHead(200, HEADERS).end("{}"), isLarge ? 1_000 : 0);
+    });
+  });
+  onTestFinished(() => void slow.close());
+  await once(slow.listen(0, "127.0.0.1"), "listening");
+  const { port } = slow.address() as AddressInfo;
+  const endpoint = `http://127.0.0.1:${port}`;
+  const store = storeAt({ endpoint, region: REGION, timeoutMs: 15_000, requestTimeoutMs: 500 });
+  const lease = await acquire(store, "key");
+
+  const set = store.set(lease, answer({ body: randomBytes(200_000) }), LONG_MS);
+  await expect(set).resolves.toMatchObject({ state: "stored" });
 });
 
 test.each(["localhost", "127.0.0.1"])(

@@ -1,6 +1,7 @@
 /** Processes whose clocks are wrong: DynamoDB's replies tell the time. */
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { DynamoDBDocumentClient } from "@aws-sdk/lib-dynamodb";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   acquire,
@@ -13,7 +14,7 @@ import {
 import type { Store } from "../../src/index.js";
 import { ServerClock } from "../../stores/dynamodb/clock.js";
 import type { DynamodbOptions } from "../../stores/dynamodb.js";
-import { end, itemAt, openStage, storeOn, type Stage } from "./stage.js";
+import { clientOf, end, itemAt, openStage, storeOn, type Stage } from "./stage.js";
 
 vi.setConfig({ testTimeout: 30_000, hookTimeout: 120_000 });
 
@@ -149,6 +150,26 @@ describe("stores whose clocks are ten seconds off", () => {
       expect(Math.abs(endsAt - Date.now() - LONG_MS)).toBeLessThan(5_000);
     },
   );
+
+  const CLIENTS: readonly [string, () => DynamodbOptions["client"]][] = [
+    ["one of the store's own", () => undefined],
+    ["one that was given", () => clientOf(stage.server.url)],
+    [
+      "one that was given, and keeps its middleware",
+      () => clientOf(stage.server.url, { cacheMiddleware: true }),
+    ],
+    ["a document client", () => DynamoDBDocumentClient.from(clientOf(stage.server.url))],
+  ];
+
+  test.each(CLIENTS)("DynamoDB's time is heard through each client: %s", async (_, clientFor) => {
+    const client = clientFor();
+    const lease = await acquire(storeOn(stage), randomUUID());
+
+    expect(await skewed(10_000, { client }).extend(lease, LONG_MS)).toBe(true);
+
+    const endsAt = Number((await itemAt(stage, lease.key))?.["endsAt"]?.N);
+    expect(Math.abs(endsAt - Date.now() - LONG_MS)).toBeLessThan(5_000);
+  });
 
   test.each(PAIRS)(
     "holder %i ms, contender %i ms: the lease holds as long as it says",

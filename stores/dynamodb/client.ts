@@ -1,0 +1,106 @@
+/** One request to DynamoDB, through a client of the store's own or through one that was given. */
+import { DynamoDBClient, type DynamoDBClientResolvedConfig } from "@aws-sdk/client-dynamodb";
+import type { ServerClock } from "./clock.js";
+
+/**
+ * A `DynamoDBClient` or a `DynamoDBDocumentClient`: the commands of the former work through both, and show items as
+ * DynamoDB has them.
+ */
+export interface DynamodbClient {
+  send(command: never, options?: { readonly abortSignal?: AbortSignal }): Promise<unknown>;
+}
+
+/** Of a command or a client: both take middleware. */
+interface Stack {
+  add(middleware: never, place: never): void;
+}
+
+/** A command of the SDK, as far as it is used here; `resolveMiddleware` is where its types tell what it answers. */
+export interface Command<Output> {
+  readonly middlewareStack: Stack;
+  resolveMiddleware(
+    stack: never,
+    configuration: DynamoDBClientResolvedConfig,
+    options: never,
+  ): (args: never) => Promise<{ readonly output: Output }>;
+}
+
+/** A request on its way. */
+export interface Sent {
+  readonly reply: Promise<unknown>;
+  /** Ends it: nobody waits for its reply any more. */
+  abandon(): void;
+}
+
+export interface Sender {
+  /** @param bulky Whether it carries megabytes, and may take longer than a request does. */
+  send(command: Command<unknown>, limitMs: number, bulky: boolean): Sent;
+  close(): void;
+}
+
+export interface OwnClientOptions {
+  readonly region: string | undefined;
+  readonly endpoint: string | undefined;
+  readonly requestTimeoutMs: number;
+}
+
+/**
+ * What is added to a command, and options that are passed with it, make the SDK put its middleware together anew for each
+ * request, which takes longer than all else that a request costs the store (docs/performance.md). So limits and
+ * listener are the client's, and it keeps what it put together.
+ *
+ * Repeating is left to `Calls`, which know the deadline.
+ */
+export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender {
+  const { region, endpoint, requestTimeoutMs } = options;
+  const client = new DynamoDBClient({
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    cacheMiddleware: true,
+    maxAttempts: 1,
+    requestHandler: {
+      connectionTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      // Without this the SDK would only warn.
+      throwOnRequestTimeout: true,
+    },
+  });
+  listen(client.middlewareStack, clock);
+  return {
+    send(command, limitMs, bulky) {
+      const reply = bulky
+        ? client.send(command as never, { requestTimeout: limitMs })
+        : client.send(command as never);
+      // The client's own limit ends it, soon enough.
+      return { reply, abandon() {} };
+    },
+    close: () => client.destroy(),
+  };
+}
+
+/** Leaves a client as it is: what the store needs goes with each command. */
+export function givenSender(client: DynamodbClient, clock: ServerClock): Sender {
+  return {
+    send(command) {
+      listen(command.middlewareStack, clock);
+      // Not `AbortSignal.timeout`, which cannot be called off: each would live on for its whole time.
+      const abort = new AbortController();
+      const reply = client.send(command as never, { abortSignal: abort.signal });
+      return { reply, abandon: () => abort.abort() };
+    },
+    close() {},
+  };
+}
+
+/** Next to the wire, where the head of every reply comes by, those of failures too. */
+function listen(stack: Stack, clock: ServerClock): void {
+  const listener = (next: (args: unknown) => Promise<unknown>) => async (args: unknown) => {
+    const sentAt = Date.now();
+    const result = await next(args);
+    const { response } = result as { response?: { headers?: Record<string, string> } };
+    clock.hear(response?.headers?.["date"], sentAt);
+    return result;
+  };
+  const place = { step: "deserialize", priority: "low", name: "idempotencyKitClock" };
+  stack.add(listener as never, place as never);
+}
