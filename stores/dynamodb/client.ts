@@ -29,7 +29,7 @@ export interface Command<Output> {
 export interface Sent {
   readonly reply: Promise<unknown>;
   /** Ends it: nobody waits for its reply any more. */
-  abandon(): void;
+  readonly abandon: () => void;
 }
 
 export interface Sender {
@@ -65,6 +65,8 @@ export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender
       throwOnRequestTimeout: true,
     },
   });
+  // It would go through each request and reply for a logger that there is not.
+  client.middlewareStack.remove("loggerMiddleware");
   listen(client.middlewareStack, clock);
   return {
     send(command, limitMs, bulky) {
@@ -72,7 +74,7 @@ export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender
         ? client.send(command as never, { requestTimeout: limitMs })
         : client.send(command as never);
       // The client's own limit ends it, soon enough.
-      return { reply, abandon() {} };
+      return { reply, abandon: () => {} };
     },
     close: () => client.destroy(),
   };

@@ -1,4 +1,4 @@
-/** One client for all that speak to DynamoDB, with the same limits, and a count of what they are billed. */
+/** A client for those that are given one, and a count of what they are billed. */
 import { DynamoDBClient } from "@aws-sdk/client-dynamodb";
 import { services } from "./subject.mjs";
 
@@ -7,10 +7,13 @@ export const TABLE = services.table;
 let units = 0;
 let requests = 0;
 
+export const region = "eu-central-1";
+export const credentials = { accessKeyId: "anyone", secretAccessKey: "anything" };
+
 export const dynamodb = new DynamoDBClient({
   endpoint: services.dynamodb,
-  region: "eu-central-1",
-  credentials: { accessKeyId: "anyone", secretAccessKey: "anything" },
+  region,
+  credentials,
   requestHandler: { requestTimeout: 5_000, throwOnRequestTimeout: true },
 });
 
