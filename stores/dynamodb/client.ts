@@ -65,8 +65,9 @@ export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender
       throwOnRequestTimeout: true,
     },
   });
-  // It would go through each request and reply for a logger that there is not.
-  client.middlewareStack.remove("loggerMiddleware");
+  // The SDK's would go through each request and reply for a logger that there is not.
+  const silent = { step: "initialize", name: "loggerMiddleware", override: true } as const;
+  client.middlewareStack.add((next) => next, silent);
   listen(client.middlewareStack, clock);
   return {
     send(command, limitMs, bulky) {
