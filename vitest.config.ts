@@ -9,6 +9,8 @@ export default defineConfig({
     expect: { poll: { timeout: 20_000 } },
     // Most tests wait for servers, not for a processor.
     maxWorkers: 3,
+    // In every file that uses the SDK; what Node the kit needs, package.json says.
+    env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
     reporters: ["default", "./test/support/closing-line.ts"],
     coverage: {
       provider: "v8",

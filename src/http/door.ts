@@ -20,6 +20,7 @@ import { sendProblem, sendProblemAndClose, sendRecorded, sendReplay } from "./an
 import type { HttpOptions } from "./options.js";
 import { ResponseRecorder } from "./recorder.js";
 import type { IdempotencyContext, IdempotentRequest } from "./request.js";
+import { clientOf, linesOf, originalUrl } from "./request-head.js";
 import type { Answer } from "./whole-answer.js";
 import { ServerTiming } from "./server-timing.js";
 import { readRequestBody, unshieldRequest, type RequestBody } from "./request-body.js";
@@ -263,36 +264,6 @@ function instead({ res, recorder, timing }: Exchange, outcome: Outcome, answer: 
 
 function sendInstead(exchange: Exchange, outcome: Outcome, recorded: RecordedResponse): void {
   instead(exchange, outcome, () => sendRecorded(exchange.res, recorded));
-}
-
-/**
- * The lines of one header field. `headers` joins repeated ones, and two keys would look like one; `headersDistinct` makes
- * a list for each field of the request.
- *
- * @param name In lower case.
- */
-function linesOf(name: string, { rawHeaders }: IncomingMessage): string[] {
-  const lines: string[] = [];
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const found = rawHeaders[at] ?? "";
-    if (found.length === name.length && found.toLowerCase() === name) {
-      lines.push(rawHeaders[at + 1] ?? "");
-    }
-  }
-  return lines;
-}
-
-/** Aborts when the client hangs up. */
-function clientOf(res: ServerResponse): AbortSignal {
-  if (res.destroyed) return AbortSignal.abort();
-  const controller = new AbortController();
-  res.once("close", () => controller.abort());
-  return controller.signal;
-}
-
-/** The URL as the client sent it: routers shorten `url` for what they mount. */
-function originalUrl(req: IncomingMessage & { originalUrl?: unknown }): string {
-  return typeof req.originalUrl === "string" ? req.originalUrl : (req.url ?? "");
 }
 
 function handlerFailed(cause: unknown): IdempotencyError {

@@ -5,6 +5,8 @@ export interface Settings {
   readonly rounds: number;
   readonly seconds: number;
   readonly warmUpSeconds: number;
+  /** Of each kind, at least. */
+  readonly warmUpRequests: number;
   /** Parts of names of measures, groups or subjects; empty for all. */
   readonly only: readonly string[];
   readonly quick: boolean;
@@ -26,8 +28,9 @@ export function parseSettings(args: readonly string[]): Settings {
     quick,
     rounds: Math.ceil(positive("rounds", values.rounds, quick ? 1 : 5)),
     seconds,
-    // The optimising compiler needs a while; what it has not seen yet would be measured as slow.
+    // The optimising compiler goes by calls: what it has not seen often enough would be measured as slow.
     warmUpSeconds: Math.min(seconds, 1.5),
+    warmUpRequests: quick ? 0 : 10_000,
     only: values.only.flatMap((names) => names.split(",")),
   };
 }

@@ -4,7 +4,7 @@ import type { Bench } from "../bench.js";
 import { wanted } from "../settings.js";
 import { Subject } from "../subject.js";
 import { subjectNamed, type SubjectSpec } from "../subjects.js";
-import { CONNECTIONS, take, type Sample } from "./throughput.js";
+import { CONNECTIONS, take, warmUp, type Sample } from "./throughput.js";
 
 export interface Growth {
   readonly subject: string;
@@ -48,8 +48,7 @@ async function grow(bench: Bench, spec: SubjectSpec): Promise<Growth[]> {
       await using subject = await Subject.start(spec, services.addresses);
       const load = (kind: "fresh" | "replay", seconds: number): Promise<Sample> =>
         take(bench, spec, subject, { kind, size: 200, connections: CONNECTIONS }, seconds);
-      await load("fresh", settings.warmUpSeconds);
-      await load("replay", settings.warmUpSeconds);
+      await warmUp(bench, spec, subject);
       // Their last requests are on their way, though nobody waits for them.
       await sleep(200);
       await services.flush(spec.store);

@@ -9,6 +9,7 @@ import { GROUPS, type Group, type SubjectSpec } from "../subjects.js";
 
 export const SIZES = [200, 10_000, 200_000] as const;
 export const CONNECTIONS = 32;
+const MOST_WARM_UPS = 20;
 
 type Kind = Target["kind"];
 
@@ -83,17 +84,30 @@ async function measureGroup(bench: Bench, group: Group): Promise<Row[]> {
 
 async function* measureSubject(bench: Bench, spec: SubjectSpec): AsyncGenerator<[Point, Sample]> {
   await using subject = await Subject.start(spec, bench.services.addresses);
-  // Without idempotency a replay is a request like any other.
-  const kinds: readonly Kind[] = spec.role === "bare" ? ["fresh"] : ["fresh", "replay"];
-  const warmUp = { size: 200, connections: CONNECTIONS };
-  for (const kind of kinds) {
-    await take(bench, spec, subject, { kind, ...warmUp }, bench.settings.warmUpSeconds);
-  }
+  await warmUp(bench, spec, subject);
   for (const place of POINTS) {
-    for (const kind of kinds) {
+    for (const kind of kindsOf(spec)) {
       const point = { kind, ...place };
       yield [point, await take(bench, spec, subject, point, bench.settings.seconds)];
     }
+  }
+}
+
+/** Without idempotency a replay is a request like any other. */
+function kindsOf({ role }: SubjectSpec): readonly Kind[] {
+  return role === "bare" ? ["fresh"] : ["fresh", "replay"];
+}
+
+export async function warmUp(bench: Bench, spec: SubjectSpec, subject: Subject): Promise<void> {
+  const { warmUpSeconds, warmUpRequests } = bench.settings;
+  const usual = { size: 200, connections: CONNECTIONS };
+  for (const kind of kindsOf(spec)) {
+    let requests = 0;
+    do {
+      const taken = await take(bench, spec, subject, { kind, ...usual }, warmUpSeconds);
+      // A subject that answers nothing shall be measured all the same, and show it.
+      requests += Math.max(taken.requests, warmUpRequests / MOST_WARM_UPS);
+    } while (requests < warmUpRequests);
   }
 }
 
