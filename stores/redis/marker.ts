@@ -63,7 +63,9 @@ export class Marker {
       this.#looked = resolve;
     });
     const look = (): void => {
-      if (this.#masters().every((node) => this.#seen.has(node))) return;
+      // A master that is not connected is looked at when it is, and holds up nobody until then.
+      const connected = this.#masters().filter(({ status }) => status === "ready");
+      if (connected.every((node) => this.#seen.has(node))) return;
       this.#doubt();
       this.#lookUntilSeen();
     };
@@ -120,7 +122,7 @@ export class Marker {
     const masters = this.#masters();
     if (masters.length === 0) throw new StoreUnavailableError("Redis Cluster is not connected.");
     const unseen = masters.filter((node) => !this.#seen.has(node));
-    const readings = await this.#readAll(unseen);
+    const readings = await this.#readAll(unseen, unseen.length === masters.length);
     const first = readings.flatMap(({ mark }) => mark?.bornAt ?? []);
     if (first.length > 0) this.bornAt = Math.min(...first, this.bornAt ?? Infinity);
     this.#looked();
@@ -134,14 +136,18 @@ export class Marker {
     this.#isSeen = true;
   }
 
-  /** Of a Cluster's masters some may be down: their keys fail without this, and they are looked at when they return. */
-  async #readAll(nodes: readonly Redis[]): Promise<Reading[]> {
+  /**
+   * Of a Cluster's masters some may be down: their keys fail without this, and they are looked at when they return.
+   *
+   * @param areAll Whether no other master has been seen: then somebody must answer.
+   */
+  async #readAll(nodes: readonly Redis[], areAll: boolean): Promise<Reading[]> {
     const all = await Promise.allSettled(nodes.map((node) => this.#read(node)));
     const failures = all.flatMap((it, at) =>
       it.status === "rejected" ? [{ node: nodes[at], error: it.reason as unknown }] : [],
     );
     const [blocking] =
-      nodes.length > 0 && failures.length === nodes.length
+      areAll && failures.length === nodes.length
         ? failures
         : failures.filter(({ node }) => node?.status === "ready");
     if (blocking !== undefined) throw blocking.error;

@@ -376,6 +376,13 @@ export const EXPLAINED: readonly Explanation[] = [
     ],
     why: "A single millisecond of a minute.",
   },
+  {
+    file: "stores/redis/marker.ts",
+    mutants: [
+      'return all.flatMap((it) => (it.status === "fulfilled" ? (it.value ?? []) : [])); → return all.flatMap((it) => (true ? (it.value ?? []) : []));',
+    ],
+    why: "What failed has no value; the condition is for the compiler.",
+  },
 ];
 
 /** By mutant, as `file: before → after`. */

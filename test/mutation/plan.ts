@@ -15,7 +15,13 @@ const REDIS: Stages = [
   ["redis/replicas"],
 ];
 
-const MARKER: Stages = [["redis/amnesia"], ["redlock/amnesia"], ["redis/refusals", "redis/doctor"]];
+const MARKER: Stages = [
+  ["redis/marker"],
+  ["redis/marker-cluster"],
+  ["redis/amnesia"],
+  ["redlock/amnesia"],
+  ["redis/refusals", "redis/doctor"],
+];
 
 const REDLOCK: Stages = [
   ["unit/quorum"],

@@ -1,10 +1,11 @@
 /** Clients and proxies that end with their test, and what several files ask of them. */
+import { randomUUID } from "node:crypto";
 import { Redis, type Cluster } from "ioredis";
 import { onTestFinished } from "vitest";
 import type { RedisCluster, RedisNode } from "../../infra/services/redis.js";
 import { until } from "../../infra/services/until.js";
 import { connectRedis, ready, type ConnectOverrides } from "../../stores/redis.js";
-import { Marker } from "../../stores/redis/marker.js";
+import { Marker, type MarkerOptions } from "../../stores/redis/marker.js";
 import { startProxy, type FaultProxy, type Match } from "../support/fault-proxy.js";
 import { commandName } from "../support/resp.js";
 
@@ -46,6 +47,25 @@ export async function marked(node: RedisNode): Promise<void> {
   const marker = new Marker(client, { prefix: "idempotency:", onLoss: () => {} });
   await marker.look();
   client.disconnect();
+}
+
+/** Each test has markers of its own. */
+export function ownMarker(): { prefix: string; name: string } {
+  const prefix = `${randomUUID()}:`;
+  return { prefix, name: `${prefix}marker {0}` };
+}
+
+/** A marker that is watched, and each loss that it told of. */
+export function watching(client: Redis | Cluster, options: Omit<MarkerOptions, "onLoss">) {
+  const losses: { lostAt: Date; isOld: boolean }[] = [];
+  const onLoss: MarkerOptions["onLoss"] = (lostAt, isOld) => void losses.push({ lostAt, isOld });
+  return { marker: new Marker(client, { ...options, onLoss }), losses };
+}
+
+/** How often a command came since `CONFIG RESETSTAT`. */
+export async function count(server: RedisNode, command: string): Promise<number> {
+  const info = String(await server.command("INFO", "commandstats"));
+  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(info)?.[1] ?? 0);
 }
 
 /** A Cluster's master restarts without its data; its replica does not take over, but follows it and is empty as well. */
