@@ -74,7 +74,7 @@ export class Marker {
       this.#doubt();
     };
     watchConnection(client, { onLost, onReady: look });
-    if (client.status === "ready") look();
+    look();
   }
 
   /** Whether every server that is connected has been looked at since. */
