@@ -79,7 +79,7 @@ export class Calls {
     limitMs: number,
     bulky: boolean,
   ): Promise<Output> {
-    const { reply, abandon } = this.#open().send(command, limitMs, bulky);
+    const { reply, abandon } = this.#open().send(command, bulky);
     let timer: NodeJS.Timeout | undefined;
     // The client's limits end requests that are on their way, and not the wait for credentials to sign them with.
     const expired = new Promise<never>((_, reject) => {

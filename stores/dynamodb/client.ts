@@ -34,25 +34,44 @@ export interface Sent {
 
 export interface Sender {
   /** @param bulky Whether it carries megabytes, and may take longer than a request does. */
-  send(command: Command<unknown>, limitMs: number, bulky: boolean): Sent;
+  send(command: Command<unknown>, bulky: boolean): Sent;
   close(): void;
 }
 
 export interface OwnClientOptions {
   readonly region: string | undefined;
   readonly endpoint: string | undefined;
+  readonly timeoutMs: number;
   readonly requestTimeoutMs: number;
 }
 
 /**
- * What is added to a command, and options that are passed with it, make the SDK put its middleware together anew for each
- * request, which takes longer than all else that a request costs the store (docs/performance.md). So limits and
- * listener are the client's, and it keeps what it put together.
- *
- * Repeating is left to `Calls`, which know the deadline.
+ * Middleware that is added to a command, or options that are passed with it, make the SDK put its middleware together anew
+ * for each request, which takes longer than all else that a request costs the store (docs/performance.md). So limits and
+ * listener are the client's, what is bulky has a client with other limits, and both keep what they put together.
  */
 export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender {
-  const { region, endpoint, requestTimeoutMs } = options;
+  const usual = ownClient(options, clock, options.requestTimeoutMs);
+  let patient: DynamoDBClient | undefined;
+  return {
+    send(command, bulky) {
+      const client = bulky ? (patient ??= ownClient(options, clock, options.timeoutMs)) : usual;
+      // Its own limit ends what was abandoned, soon enough.
+      return { reply: client.send(command as never), abandon: () => {} };
+    },
+    close() {
+      usual.destroy();
+      patient?.destroy();
+    },
+  };
+}
+
+/** Repeating is left to `Calls`, which know the deadline. */
+function ownClient(
+  { region, endpoint, requestTimeoutMs }: OwnClientOptions,
+  clock: ServerClock,
+  requestTimeout: number,
+): DynamoDBClient {
   const client = new DynamoDBClient({
     ...(region === undefined ? {} : { region }),
     ...(endpoint === undefined ? {} : { endpoint }),
@@ -60,7 +79,7 @@ export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender
     maxAttempts: 1,
     requestHandler: {
       connectionTimeout: requestTimeoutMs,
-      requestTimeout: requestTimeoutMs,
+      requestTimeout,
       // Without this the SDK would only warn.
       throwOnRequestTimeout: true,
     },
@@ -69,16 +88,7 @@ export function ownSender(options: OwnClientOptions, clock: ServerClock): Sender
   const silent = { step: "initialize", name: "loggerMiddleware", override: true } as const;
   client.middlewareStack.add((next) => next, silent);
   listen(client.middlewareStack, clock);
-  return {
-    send(command, limitMs, bulky) {
-      const reply = bulky
-        ? client.send(command as never, { requestTimeout: limitMs })
-        : client.send(command as never);
-      // The client's own limit ends it, soon enough.
-      return { reply, abandon: () => {} };
-    },
-    close: () => client.destroy(),
-  };
+  return client;
 }
 
 /** Leaves a client as it is: what the store needs goes with each command. */

@@ -1,6 +1,12 @@
 /** Frames made smaller where that saves write units: of them DynamoDB bills one for each KiB. */
 import { promisify } from "node:util";
-import { brotliCompress, brotliDecompress, constants } from "node:zlib";
+import {
+  brotliCompress,
+  brotliCompressSync,
+  brotliDecompress,
+  brotliDecompressSync,
+  constants,
+} from "node:zlib";
 import { StoreUnavailableError } from "../../src/errors.js";
 
 export type Encoding = "br";
@@ -16,25 +22,28 @@ export interface Packed {
 /** With the rest of its item a smaller frame fits into one write unit as it is. */
 const SMALLEST_PACKED = 512;
 
-/**
- * Of brotli's levels the last before its cost grows steeply: JSON shrinks to a seventh or less, at some 100 MB a second,
- * in a thread of libuv's.
- */
+/** Of brotli's levels the last before its cost grows steeply: JSON shrinks to a seventh or less, at some 100 MB a second. */
 const QUALITY = 4;
 
-const compress = promisify(brotliCompress);
-const decompress = promisify(brotliDecompress);
+/**
+ * Larger frames go to a thread of libuv's. Handing one over takes the process longer than these take it to pack: 130 µs
+ * for 10 kB, and 46 µs without.
+ */
+const MOST_AT_ONCE = 16 * 1_024;
+
+const compressAside = promisify(brotliCompress);
+const decompressAside = promisify(brotliDecompress);
 
 /** Never larger than the frame. */
 export async function pack(frame: Buffer, isEncoded: boolean): Promise<Packed> {
   const plain = { bytes: frame, encoding: undefined, size: frame.length };
   if (isEncoded || frame.length <= SMALLEST_PACKED) return plain;
-  const bytes = await compress(frame, {
-    params: {
-      [constants.BROTLI_PARAM_QUALITY]: QUALITY,
-      [constants.BROTLI_PARAM_SIZE_HINT]: frame.length,
-    },
-  });
+  const params = {
+    [constants.BROTLI_PARAM_QUALITY]: QUALITY,
+    [constants.BROTLI_PARAM_SIZE_HINT]: frame.length,
+  };
+  const compress = frame.length <= MOST_AT_ONCE ? brotliCompressSync : compressAside;
+  const bytes = await compress(frame, { params });
   return bytes.length < frame.length ? { bytes, encoding: "br", size: frame.length } : plain;
 }
 
@@ -42,6 +51,7 @@ export async function pack(frame: Buffer, isEncoded: boolean): Promise<Packed> {
 export async function unpack({ bytes, encoding, size }: Packed): Promise<Uint8Array> {
   if (encoding === undefined) return bytes;
   try {
+    const decompress = size <= MOST_AT_ONCE ? brotliDecompressSync : decompressAside;
     return await decompress(bytes, { maxOutputLength: size });
   } catch (error) {
     throw new StoreUnavailableError(
